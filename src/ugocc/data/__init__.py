@@ -1,0 +1,1 @@
+"""Files on disk to typed frames, and frames to batches. A reader yields frames and knows no network."""

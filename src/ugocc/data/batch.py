@@ -1,0 +1,115 @@
+"""What a model sees: tensors of several frames, whatever their rigs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from ugocc.labels import UNKNOWN
+
+
+@dataclass
+class Batch:
+    """B samples with up to N cameras each; ``camera_mask`` says which cameras are real.
+
+    Pixels are those of the network's images; the centre of the top-left pixel is (0, 0).
+    """
+
+    images: Tensor
+    """(B, N, 3, H, W) float32 RGB in [0, 1], undistorted; the model normalises."""
+    camera_mask: Tensor
+    """(B, N) bool, false where a sample has fewer cameras than the batch."""
+    intrinsics: Tensor
+    """(B, N, 3, 3) float32 of the undistorted camera at recorded size, before the image affine."""
+    image_affine: Tensor
+    """(B, N, 3, 3) float32, recorded (undistorted) pixels to network pixels."""
+    ego_T_camera: Tensor
+    """(B, N, 4, 4) float32, camera axes to the key ego frame (through each camera's own pose), without BEV augmentation."""
+    bev_T_ego: Tensor
+    """(B, 4, 4) float32, key ego frame to the (augmented) frame of the volume; identity without augmentation."""
+    world_T_ego: Tensor
+    """(B, 4, 4) float64 key pose."""
+    depth: Tensor
+    """(B, N, H, W) float32 metres along the optical axis from lidar, 0 where there is no return."""
+    semantics_2d: Tensor
+    """(B, N, H, W) uint8 ten classes, 255 unknown."""
+    pixel_mask: Tensor
+    """(B, N, H, W) bool, true where the pixel shows the world (not padding, not the own car)."""
+    occupancy: Tensor
+    """(B, X, Y, Z) uint8 ten classes, 255 unknown (all unknown for an unlabelled sample)."""
+    camera_visible: Tensor
+    """(B, X, Y, Z) bool, voxels some camera sees."""
+    lidar_visible: Tensor
+    """(B, X, Y, Z) bool, voxels the lidar sees."""
+    fleet: Tensor
+    """(B,) int64, 0 source, 1 target."""
+    tokens: tuple[str, ...] = ()
+    """Token of every sample."""
+
+    @property
+    def size(self) -> int:
+        """Number of samples."""
+        return self.images.shape[0]
+
+    def pixel_intrinsics(self) -> Tensor:
+        """(B, N, 3, 3) float32: network pixel = this x (camera point / depth)."""
+        return self.image_affine @ self.intrinsics
+
+    def volume_T_camera(self) -> Tensor:
+        """(B, N, 4, 4) float32: camera axes to the frame of the volume, BEV augmentation included."""
+        return self.bev_T_ego[:, None] @ self.ego_T_camera
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in moved.items()}
+        return replace(self, **moved)
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory."""
+        pinned = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: v.pin_memory() if isinstance(v, Tensor) else v for k, v in pinned.items()})
+
+
+_PER_CAMERA: dict[str, float] = {
+    "images": 0.0,
+    "camera_mask": 0,
+    "intrinsics": 0.0,
+    "image_affine": 0.0,
+    "ego_T_camera": 0.0,
+    "depth": 0.0,
+    "semantics_2d": UNKNOWN,
+    "pixel_mask": 0,
+}
+
+
+def collate(samples: list[Batch]) -> Batch:
+    """Join samples of any camera counts into one batch.
+
+    Missing cameras are padded with black images, ``camera_mask`` false, identity matrices.
+
+    Args:
+        samples: batches of one or more samples; image sizes and grids must agree.
+    """
+    most = max(s.images.shape[1] for s in samples)
+    joined: dict[str, Tensor] = {}
+    for f in fields(Batch):
+        if f.name == "tokens":
+            continue
+        parts = [getattr(s, f.name) for s in samples]
+        if f.name in _PER_CAMERA:
+            parts = [_pad_cameras(p, most, _PER_CAMERA[f.name]) for p in parts]
+        joined[f.name] = torch.cat(parts)
+    for name in ("intrinsics", "image_affine", "ego_T_camera"):
+        size = joined[name].shape[-1]
+        joined[name][~joined["camera_mask"]] = torch.eye(size, dtype=joined[name].dtype)
+    return Batch(**joined, tokens=sum((s.tokens for s in samples), ()))
+
+
+def _pad_cameras(value: Tensor, count: int, fill: float) -> Tensor:
+    missing = count - value.shape[1]
+    if not missing:
+        return value
+    return torch.cat([value, value.new_full((value.shape[0], missing, *value.shape[2:]), fill)], dim=1)

@@ -1,0 +1,21 @@
+"""The one error a user's input can cause."""
+
+from __future__ import annotations
+
+
+class DataError(ValueError):
+    """Input that cannot be used: says where, which field, what was found and what was expected.
+
+    Args:
+        where: file (or file and row) the value came from.
+        field: name of the field, column, key or array.
+        found: what is there.
+        expected: what should be there.
+    """
+
+    def __init__(self, where: object, field: str, found: object, expected: object) -> None:
+        self.where, self.field, self.found, self.expected = str(where), field, found, expected
+        super().__init__(f"{where}: {field}: found {found}, expected {expected}")
+
+    def __reduce__(self) -> tuple[type[DataError], tuple[object, ...]]:
+        return type(self), (self.where, self.field, self.found, self.expected)

@@ -1,0 +1,1 @@
+"""Rigid transforms, cameras and the voxel grid. Knows nothing of datasets or networks."""

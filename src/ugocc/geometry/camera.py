@@ -1,0 +1,130 @@
+"""Pinhole cameras with Brown-Conrady distortion.
+
+Pixel convention everywhere: the **centre** of the top-left pixel is (u, v) = (0, 0), as in OpenCV and the
+nuScenes calibration. Camera axes: x right, y down, z forward.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ugocc.errors import DataError
+
+Array = NDArray[np.float64]
+
+
+def check_intrinsics(matrix: ArrayLike, where: object, field: str) -> Array:
+    """Return ``matrix`` as (3, 3) float64 intrinsics in pixels, or say why it is none.
+
+    Raises:
+        DataError: wrong shape, not finite, singular, non-positive focal length, or last row not 0 0 1.
+    """
+    k = np.asarray(matrix, dtype=np.float64)
+    if k.shape != (3, 3) or not np.isfinite(k).all():
+        raise DataError(where, field, f"shape {k.shape}, values {k.tolist()}", "a finite 3x3 camera matrix")
+    if k[0, 0] <= 0 or k[1, 1] <= 0:
+        raise DataError(
+            where,
+            field,
+            f"focal lengths {k[0, 0]:g}, {k[1, 1]:g}",
+            "focal lengths above zero (a singular matrix has none)",
+        )
+    if np.abs(k[2] - (0.0, 0.0, 1.0)).max() > 1e-9:
+        raise DataError(where, field, f"last row {k[2].tolist()}", "last row 0 0 1")
+    return k
+
+
+def resize_affine(scale_x: float, scale_y: float) -> Array:
+    """(3, 3) pixel map of resizing an image by ``scale``, centres of pixels at whole numbers."""
+    return np.array([[scale_x, 0, 0.5 * (scale_x - 1)], [0, scale_y, 0.5 * (scale_y - 1)], [0, 0, 1.0]])
+
+
+def crop_affine(left: float, top: float) -> Array:
+    """(3, 3) pixel map of cropping so that pixel (left, top) becomes (0, 0)."""
+    return np.array([[1.0, 0, -left], [0, 1.0, -top], [0, 0, 1.0]])
+
+
+def flip_affine(width: int) -> Array:
+    """(3, 3) pixel map of mirroring an image of ``width`` columns."""
+    return np.array([[-1.0, 0, width - 1], [0, 1.0, 0], [0, 0, 1.0]])
+
+
+def rotate_affine(degrees: float, width: int, height: int) -> Array:
+    """(3, 3) pixel map of turning an image anticlockwise (as seen) about its centre, same canvas."""
+    a = np.deg2rad(degrees)
+    c, s = np.cos(a), np.sin(a)
+    cx, cy = (width - 1) / 2, (height - 1) / 2
+    return np.array([[c, s, cx - c * cx - s * cy], [-s, c, cy + s * cx - c * cy], [0, 0, 1.0]])
+
+
+def distort(normalised: NDArray[np.floating], coefficients: ArrayLike) -> Array:
+    """Lens distortion of Brown and Conrady in OpenCV's order k1, k2, p1, p2, k3.
+
+    Args:
+        normalised: (..., 2) ideal image coordinates x/z, y/z.
+        coefficients: (5,) k1, k2, p1, p2, k3.
+
+    Returns:
+        (..., 2) distorted normalised coordinates.
+    """
+    k1, k2, p1, p2, k3 = np.asarray(coefficients, dtype=np.float64)
+    x, y = np.asarray(normalised, dtype=np.float64)[..., 0], np.asarray(normalised, dtype=np.float64)[..., 1]
+    r2 = x * x + y * y
+    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    xd = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
+    yd = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y
+    return np.stack([xd, yd], axis=-1)
+
+
+def undistort(distorted: NDArray[np.floating], coefficients: ArrayLike, iterations: int = 20) -> Array:
+    """Inverse of :func:`distort` by fixed-point iteration, (..., 2) to (..., 2)."""
+    target = np.asarray(distorted, dtype=np.float64)
+    estimate = target.copy()
+    for _ in range(iterations):
+        estimate = estimate + target - distort(estimate, coefficients)
+    return estimate
+
+
+def project(
+    points: NDArray[np.floating], intrinsics: Array, distortion: ArrayLike | None = None
+) -> tuple[Array, Array]:
+    """Project points of the camera frame.
+
+    Args:
+        points: (..., 3) metres, camera axes.
+        intrinsics: (3, 3) pixels.
+        distortion: (5,) or None for an ideal pinhole. Points outside the field the polynomial was fitted on
+            (radius beyond which it folds back) come out as NaN pixels.
+
+    Returns:
+        pixels (..., 2) and depth along the optical axis (...,) in metres. Pixels of points at or behind the
+        camera (depth <= 0) are NaN.
+    """
+    p = np.asarray(points, dtype=np.float64)
+    depth = p[..., 2]
+    safe = np.where(depth > 1e-6, depth, np.nan)
+    normalised = p[..., :2] / safe[..., None]
+    if distortion is not None and np.any(np.asarray(distortion)):
+        limit = distortion_limit(distortion)
+        folded = np.linalg.norm(normalised, axis=-1) > limit
+        normalised = np.where(folded[..., None], np.nan, distort(normalised, distortion))
+    pixels = normalised @ intrinsics[:2, :2].T + intrinsics[:2, 2]
+    return pixels, depth
+
+
+def distortion_limit(coefficients: ArrayLike, largest: float = 10.0) -> float:
+    """Normalised radius up to which radial distortion grows monotonically (beyond it, images fold over)."""
+    k1, k2, _, _, k3 = np.asarray(coefficients, dtype=np.float64)
+    # d/dr of r (1 + k1 r^2 + k2 r^4 + k3 r^6) as a polynomial in r^2.
+    roots = np.roots([7 * k3, 5 * k2, 3 * k1, 1.0])
+    real = roots[np.isreal(roots)].real
+    positive = real[real > 0]
+    return float(np.sqrt(positive.min())) if positive.size else largest
+
+
+def pixel_rays(width: int, height: int, intrinsics: Array) -> Array:
+    """Directions (height, width, 3) with z = 1 through every pixel centre, camera axes."""
+    u, v = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
+    homogeneous = np.stack([u, v, np.ones_like(u)], axis=-1)
+    return homogeneous @ np.linalg.inv(intrinsics).T

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Two processes on two cores are faster than two that fight for four threads (tests run under xdist).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real recordings; tests that need them are skipped, saying so, where it is absent."""
+    folder = Path(os.environ.get("UGOCC_REAL_DATA", Path(__file__).resolve().parents[2] / "shared" / "real"))
+    if not folder.is_dir():
+        pytest.skip(f"no real recordings at {folder} (set UGOCC_REAL_DATA)")
+    return folder
