@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +28,7 @@ class Batch:
     image_affine: Tensor
     """(B, N, 3, 3) float32, recorded (undistorted) pixels to network pixels."""
     ego_T_camera: Tensor
-    """(B, N, 4, 4) float32, camera axes to the key ego frame (through each camera's own pose), without BEV augmentation."""
+    """(B, N, 4, 4) float32, camera axes to the key ego frame through each camera's own pose; no BEV augmentation."""
     bev_T_ego: Tensor
     """(B, 4, 4) float32, key ego frame to the (augmented) frame of the volume; identity without augmentation."""
     world_T_ego: Tensor
@@ -63,14 +65,15 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in moved.items()}
-        return replace(self, **moved)
+        return self._each(lambda value: value.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory."""
-        pinned = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: v.pin_memory() if isinstance(v, Tensor) else v for k, v in pinned.items()})
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: change(v) for k, v in values.items() if isinstance(v, Tensor)})
 
 
 _PER_CAMERA: dict[str, float] = {
