@@ -1,0 +1,36 @@
+# Everything runs in .venv; nothing else on the machine is changed.
+PYTHON ?= python3
+BIN := .venv/bin
+export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
+
+.PHONY: demo test check clean
+
+demo: .venv/.demo            ## set up, train on six, evaluate on both fleets, write tables, pictures and a film
+	$(BIN)/ugocc demo
+
+test: .venv/.test            ## set up and run the tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+
+check: .venv/.dev            ## linter and type checker
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:                       ## forget the environment, keep data and runs
+	rm -rf .venv
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+.venv/.demo: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable ".[synthetic,film]"
+	@touch $@
+
+.venv/.test: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	@touch $@
+
+.venv/.dev: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@touch $@

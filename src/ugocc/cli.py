@@ -1,0 +1,197 @@
+"""The verbs a person types. No logic of its own: each verb reads its options and calls one function."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ugocc import __version__
+from ugocc.errors import DataError
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb of the command line."""
+
+    run: Callable[[Sequence[str], dict[str, Any]], None]
+    """Gets the words after the verb, and the parser's texts."""
+    summary: str
+    """One line for the list of verbs."""
+    example: str
+    """A line that can be typed as it is."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``ugocc``; returns the exit status (0 done, 1 bad input, 2 bad command, 130 interrupted)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] in (["--version"], ["-V"]):
+        print(f"ugocc {__version__}")
+        return 0
+    verbs, name, depth = VERBS, "ugocc", 0
+    while True:
+        word = words[depth] if depth < len(words) else "--help"
+        if word in ("-h", "--help"):
+            print(_overview(name, verbs))
+            return 0
+        entry = verbs.get(word)
+        if entry is None:
+            print(f"{name}: unknown verb {word!r}; one of {', '.join(verbs)}", file=sys.stderr)
+            return 2
+        name, depth = f"{name} {word}", depth + 1
+        if isinstance(entry, Verb):
+            break
+        verbs = entry
+    texts = {"prog": name, "description": f"{entry.summary}\n\nExample:\n  {entry.example}"}
+    try:
+        entry.run(words[depth:], texts)
+    except DataError as error:
+        if os.environ.get("UGOCC_TRACEBACK"):
+            raise
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\n{name}: interrupted; the same command continues where it stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _overview(name: str, verbs: dict[str, Any]) -> str:
+    lines = [f"usage: {name} VERB [options]", "", "Camera-only 3D semantic occupancy on cars nobody labelled.", ""]
+    for word, entry in verbs.items():
+        inner = entry.summary if isinstance(entry, Verb) else " | ".join(entry)
+        lines.append(f"  {word:<10} {inner}")
+    first = next(v for v in verbs.values() if isinstance(v, Verb))
+    return "\n".join([*lines, "", f"'{name} VERB --help' explains a verb. Example: {first.example}"])
+
+
+def _demo(argv: Sequence[str], texts: dict[str, Any]) -> None:
+    from ugocc.config import parse_settings
+    from ugocc.demo import DemoSettings, run_demo
+
+    run_demo(parse_settings(DemoSettings, argv, **texts))
+
+
+def _fit(argv: Sequence[str], texts: dict[str, Any]) -> None:
+    from ugocc.training.source import parse_source_recipe, train_source
+
+    print(f"model: {train_source(parse_source_recipe(argv, **texts))}")
+
+
+def _test(argv: Sequence[str], texts: dict[str, Any]) -> None:
+    from ugocc.config import parse_settings
+    from ugocc.serving.test import TestSettings, test_fleet
+
+    test_fleet(parse_settings(TestSettings, argv, **texts))
+
+
+def _predict(argv: Sequence[str], texts: dict[str, Any]) -> None:
+    from ugocc.config import parse_settings
+    from ugocc.serving.predict import PredictSettings, predict_fleet
+
+    predict_fleet(parse_settings(PredictSettings, argv, **texts))
+
+
+def _view(argv: Sequence[str], texts: dict[str, Any]) -> None:
+    from ugocc.config import parse_settings
+    from ugocc.viz.fleet import ViewSettings, view_fleet
+
+    view_fleet(parse_settings(ViewSettings, argv, **texts))
+
+
+def _score(argv: Sequence[str], texts: dict[str, Any]) -> None:
+    from ugocc.config import parse_settings
+    from ugocc.serving.test import ScoreSettings, score_fleet
+
+    score_fleet(parse_settings(ScoreSettings, argv, **texts))
+
+
+def _models(argv: Sequence[str], texts: dict[str, Any]) -> None:
+    from ugocc.config import parse_settings
+    from ugocc.serving.models import ModelsSettings, list_models
+
+    list_models(parse_settings(ModelsSettings, argv, **texts))
+
+
+def _table(argv: Sequence[str], texts: dict[str, Any]) -> None:
+    from ugocc.config import parse_settings
+    from ugocc.serving.tables import TableSettings, write_tables
+
+    write_tables(parse_settings(TableSettings, argv, **texts))
+
+
+def _data_render(argv: Sequence[str], texts: dict[str, Any]) -> None:
+    from ugocc.config import parse_settings
+    from ugocc.data.synthetic.build import RenderSettings, render_fleets
+
+    render_fleets(parse_settings(RenderSettings, argv, **texts))
+
+
+def _data_check(argv: Sequence[str], texts: dict[str, Any]) -> None:
+    from ugocc.config import parse_settings
+    from ugocc.data.commands import CheckSettings, check_fleet
+
+    check_fleet(parse_settings(CheckSettings, argv, **texts))
+
+
+def _data_convert(argv: Sequence[str], texts: dict[str, Any]) -> None:
+    from ugocc.config import parse_settings
+    from ugocc.data.commands import ConvertSettings, convert_fleet
+
+    convert_fleet(parse_settings(ConvertSettings, argv, **texts))
+
+
+VERBS: dict[str, Verb | dict[str, Verb]] = {
+    "demo": Verb(
+        _demo,
+        "Render the embedded fleets, train on one, evaluate on both, write a table, pictures and a film.",
+        "ugocc demo",
+    ),
+    "fit": Verb(
+        _fit,
+        "Train a model on a labelled fleet; the same command resumes it.",
+        "ugocc fit --config recipes/six-flashocc-laptop.yaml --optim.steps 400 --run.folder runs/try",
+    ),
+    "test": Verb(
+        _test,
+        "Evaluate a model on labelled frames and write results.json.",
+        "ugocc test --checkpoint runs/try/model --root data/embedded/five --split val --eval map_ten_class",
+    ),
+    "predict": Verb(
+        _predict,
+        "Predict volumes for a nuScenes, Waymo or own-fleet folder; write files, pictures and films.",
+        "ugocc predict --checkpoint runs/try/model --root data/embedded/five --split val --limit 5",
+    ),
+    "view": Verb(
+        _view,
+        "Picture the frames of a fleet: cameras with lidar and boxes, and the occupancy label.",
+        "ugocc view --root data/embedded/six --split val --limit 3",
+    ),
+    "score": Verb(
+        _score,
+        "Score a folder of <token>.npz prediction files by the same rules, without a model.",
+        "ugocc score --predictions runs/predict/volumes --root data/embedded/five --split val",
+    ),
+    "models": Verb(_models, "List the models with parameters and sizes.", "ugocc models"),
+    "table": Verb(_table, "Write the tables of README and docs from result files.", "ugocc table"),
+    "data": {
+        "render": Verb(_data_render, "Render and write the embedded fleets.", "ugocc data render --root data/embedded"),
+        "check": Verb(
+            _data_check,
+            "Verify a fleet before anything trains: every file, calibration, pose and label.",
+            "ugocc data check --root data/embedded/six --split val",
+        ),
+        "convert": Verb(
+            _data_convert,
+            "Copy any fleet into the documented own-fleet layout.",
+            "ugocc data convert --root data/embedded/five --split val --out data/five-own --limit 4",
+        ),
+    },
+}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""The metrics of the field, the evaluation that feeds them, and prediction files."""

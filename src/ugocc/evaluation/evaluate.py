@@ -1,0 +1,122 @@
+"""Evaluation of a network on a fleet: one pass, all metrics, one row of results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch.utils.data import DataLoader
+
+from ugocc.data.batch import Batch, collate
+from ugocc.data.dataset import FrameDataset
+from ugocc.errors import DataError
+from ugocc.evaluation.depth import DepthMetrics
+from ugocc.evaluation.files import write_prediction
+from ugocc.evaluation.occupancy import MapTenClass
+from ugocc.evaluation.ray_iou import RayIoU
+from ugocc.labels import CLASSES, UNKNOWN
+from ugocc.models.assemble import OccupancyModel
+from ugocc.results import Row
+
+Metric = Literal["map_ten_class", "ray_iou", "depth"]
+METRICS: tuple[Metric, ...] = ("map_ten_class", "ray_iou", "depth")
+
+
+class Evaluation(LightningModule):
+    """Feeds the predictions of a network to the metrics, and to files if asked."""
+
+    def __init__(self, model: OccupancyModel, metrics: Sequence[Metric], predictions: Path | None) -> None:
+        super().__init__()
+        self.model = model
+        self.predictions = predictions
+        self.occupancy = MapTenClass()
+        self.rays = RayIoU(model.settings.input.grid) if "ray_iou" in metrics else None
+        self.depth = DepthMetrics() if "depth" in metrics else None
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Predict one batch and update every metric."""
+        if not (batch.occupancy != UNKNOWN).any():
+            raise DataError(", ".join(batch.tokens), "occupancy", "no label", "labelled frames to evaluate on")
+        prediction = self.model(batch)
+        classes = prediction.occupancy.argmax(dim=1)
+        self.occupancy.update(classes, batch.occupancy, batch.camera_visible)
+        if self.rays is not None:
+            self.rays.update(classes, batch.occupancy)
+        if self.depth is not None:
+            self.depth.update(prediction.expected_depth(), batch.depth)
+        if self.predictions is not None:
+            for token, volume in zip(batch.tokens, classes.to(torch.uint8).cpu().numpy(), strict=True):
+                write_prediction(self.predictions, token, volume, self.model.settings.input.grid)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Batches move themselves."""
+        return batch.to(device)
+
+
+def evaluate(
+    model: OccupancyModel,
+    data: FrameDataset,
+    about: dict[str, Any],
+    *,
+    split: str,
+    metrics: Sequence[Metric] = METRICS,
+    predictions: Path | None = None,
+    workers: int = 1,
+    accelerator: str = "auto",
+    callbacks: Sequence[Callback] = (),
+) -> Row:
+    """Evaluate ``model`` on the labelled frames of ``data``.
+
+    Args:
+        model: the network.
+        data: frames, without augmentation.
+        about: the model's card: variant, train_fleet, recipe, train_seconds.
+        split: name of the split, for the row.
+        metrics: which ones; ``map_ten_class`` is always computed.
+        predictions: folder for ``<token>.npz`` files, or None.
+        workers: data-loading processes.
+        accelerator: cpu, cuda, mps or auto.
+        callbacks: Lightning callbacks, such as the progress display.
+
+    Raises:
+        DataError: a frame without an occupancy label.
+    """
+    task = Evaluation(model, metrics, predictions)
+    batches = DataLoader(data, batch_size=1, collate_fn=collate, num_workers=workers)
+    trainer = Trainer(
+        accelerator=accelerator,
+        devices=1,
+        logger=False,
+        callbacks=list(callbacks),
+        enable_progress_bar=any("ProgressBar" in type(c).__name__ for c in callbacks),
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    began = time.monotonic()
+    trainer.test(task, batches, verbose=False)
+    scores = task.occupancy.compute()
+    return Row(
+        model=f"{model.settings.name}-{model.settings.size}",
+        variant=about.get("variant", "unknown"),
+        train_fleet=about.get("train_fleet", "unknown"),
+        eval_fleet=data.source.fleet,
+        split=split,
+        seed=about.get("seed", 0),
+        miou=round(scores.miou, 3),
+        iou_occupied=round(scores.iou_occupied, 3),
+        per_class={name: _rounded(value) for name, value in zip(CLASSES[:9], scores.per_class, strict=True)},
+        seconds=round(time.monotonic() - began, 1),
+        ray_iou={k: round(v, 3) for k, v in task.rays.compute().items()} if task.rays else {},
+        depth={k: round(v, 4) for k, v in task.depth.compute().items()} if task.depth else {},
+        frames=len(data),
+        train_seconds=about.get("train_seconds", 0.0),
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or value != value else round(value, 3)

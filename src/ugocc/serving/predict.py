@@ -1,0 +1,85 @@
+"""The verb ``predict``: volumes, pictures and films of a folder of recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby, islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich.progress import track
+
+from ugocc.data.frame import Frame
+from ugocc.data.occupancy import label_on_grid
+from ugocc.data.source import open_fleet
+from ugocc.evaluation.files import write_prediction
+from ugocc.labels import UNKNOWN
+from ugocc.serving.predictor import PredictedVolume, Predictor
+from ugocc.viz.film import write_film
+from ugocc.viz.pictures import prediction_picture
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """Prediction of a folder of recordings."""
+
+    checkpoint: Path = Path("runs/demo/source-only/model")
+    """Model folder (model.json and model.safetensors)."""
+    root: Path = Path("data/embedded/five")
+    """Folder of the recordings: nuScenes, Waymo v2 or own-fleet layout; labels are not needed."""
+    split: str = "train"
+    """Scenes to predict."""
+    name: str | None = None
+    """Name of the fleet in titles; by default the folder's."""
+    out: Path = Path("runs/predict")
+    """Folder for volumes/<token>.npz, pictures/<token>.png and films."""
+    limit: int = 0
+    """Predict only the first frames; 0 predicts all."""
+    pictures: bool = True
+    """Draw a picture of every frame: the cameras beside the volume, and the truth where there is one."""
+    film: str = "gif"
+    """Film of every scene: mp4 (needs the extra film), gif, webp, or none."""
+    device: str | None = None
+    """cpu, cuda, mps; by default the best there is."""
+
+
+def predict_fleet(settings: PredictSettings) -> None:
+    """Write volumes and pictures of every frame, and a film of every scene."""
+    predictor = Predictor.from_pretrained(settings.checkpoint, settings.device)
+    frames = open_fleet(settings.root, settings.split, settings.name)
+    count = min(settings.limit or len(frames), len(frames))
+    chosen = track(islice(iter(frames), count), f"predict {frames.fleet}", total=count)
+    for scene, moments in groupby(chosen, key=lambda frame: frame.scene):
+        pictures = list(_predict_scene(predictor, moments, settings))
+        if len(pictures) > 1 and settings.film != "none":
+            write_film(pictures, settings.out / f"{scene}.{settings.film}", fps=4)
+    print(f"{count} frames of {frames.fleet}: {settings.out}")
+
+
+def _predict_scene(
+    predictor: Predictor, moments: Iterator[Frame], settings: PredictSettings
+) -> Iterator[NDArray[np.uint8]]:
+    for frame in moments:
+        predicted = predictor(frame)
+        write_prediction(settings.out / "volumes", frame.token, predicted.classes, predicted.grid)
+        if settings.pictures or settings.film != "none":
+            picture = picture_of(frame, predicted)
+            if settings.pictures:
+                path = settings.out / "pictures" / f"{frame.token}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(picture).save(path)
+            yield picture
+
+
+def picture_of(frame: Frame, predicted: PredictedVolume) -> NDArray[np.uint8]:
+    """The cameras of a frame beside the predicted volume, with the truth beside it where the frame has one."""
+    truth = mask = None
+    if frame.occupancy is not None:
+        label = label_on_grid(frame.occupancy(), frame.occupancy_grid, predicted.grid)
+        truth, mask = label.semantics, label.camera_mask & (label.semantics != UNKNOWN)
+    images = [(camera.name, camera.image()) for camera in frame.cameras]
+    title = f"{frame.fleet}  {frame.scene}"
+    return prediction_picture(images, predicted.classes, truth, predicted.grid, title=title, mask=mask)

@@ -1,0 +1,81 @@
+"""The Predictor: set a frame, get a volume. Separate from the network, so that the network knows no files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ugocc.data.frame import Frame
+from ugocc.data.prepare import prepare
+from ugocc.data.transforms import make_sample
+from ugocc.geometry.grid import VoxelGrid
+from ugocc.models.assemble import OccupancyModel
+from ugocc.training.checkpoint import load_model
+
+
+@dataclass(frozen=True)
+class PredictedVolume:
+    """What the network says about one frame."""
+
+    token: str
+    """Token of the frame."""
+    classes: NDArray[np.uint8]
+    """(X, Y, Z) most probable class."""
+    confidence: NDArray[np.float32]
+    """(X, Y, Z) its probability."""
+    depth: NDArray[np.float32]
+    """(N, h, w) expected depth of the feature cells in metres along the optical axis."""
+    grid: VoxelGrid
+    """Where the voxels are, key ego frame."""
+
+
+class Predictor:
+    """Runs a network on frames in memory or on disk.
+
+    Args:
+        model: the network.
+        about: its card.
+        device: torch device; by default cuda, then mps, then cpu, whichever is there.
+    """
+
+    def __init__(self, model: OccupancyModel, about: dict[str, Any], device: str | None = None) -> None:
+        self.device = torch.device(device or default_device())
+        self.model = model.to(self.device).eval()
+        self.about = about
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, device: str | None = None) -> Predictor:
+        """The Predictor of a model folder (model.json and model.safetensors).
+
+        Raises:
+            DataError: a folder that is incomplete or does not fit this version.
+        """
+        model, about = load_model(Path(folder))
+        return cls(model, about, device)
+
+    @torch.inference_mode()
+    def __call__(self, frame: Frame) -> PredictedVolume:
+        """Predict one frame. Labels of the frame, if any, are not read."""
+        settings = self.model.settings.input
+        batch = make_sample(prepare(frame, settings, labelled=False), settings).to(self.device)
+        prediction = self.model(batch)
+        confidence, classes = prediction.occupancy.float().softmax(dim=1).max(dim=1)
+        return PredictedVolume(
+            token=frame.token,
+            classes=classes[0].to(torch.uint8).cpu().numpy(),
+            confidence=confidence[0].cpu().numpy(),
+            depth=prediction.expected_depth()[0].float().cpu().numpy(),
+            grid=settings.grid,
+        )
+
+
+def default_device() -> str:
+    """The best device there is: cuda, mps or cpu."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,0 +1,109 @@
+"""The verbs ``test`` and ``score``: models and prediction folders on labelled frames, to ``results.json``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ugocc.data.dataset import FrameDataset
+from ugocc.data.source import open_fleet
+from ugocc.evaluation.evaluate import METRICS, Metric, evaluate
+from ugocc.evaluation.score import score_folder
+from ugocc.results import Row, markdown_table, write_results
+from ugocc.training.checkpoint import load_model
+from ugocc.training.progress import progress_callback
+
+
+@dataclass(frozen=True)
+class TestSettings:
+    """Evaluation of a model folder on a fleet."""
+
+    __test__ = False  # not a test of pytest's
+
+    checkpoint: Path = Path("runs/demo/source-only/model")
+    """Model folder (model.json and model.safetensors)."""
+    root: Path = Path("data/embedded/five")
+    """Folder of the fleet: nuScenes, Waymo v2 or own-fleet layout."""
+    split: str = "val"
+    """Scenes to evaluate on. Choose on val, claim on test."""
+    name: str | None = None
+    """Name of the fleet in the results; by default the folder's."""
+    eval: list[Literal["map_ten_class", "ray_iou", "depth", "all"]] | str = "all"
+    """Metrics: map_ten_class, ray_iou, depth, or all."""
+    every: int = 1
+    """Take every n-th frame."""
+    out: Path = Path("runs/test")
+    """Folder for results.json, table.md and, if asked, predictions."""
+    save_predictions: bool = False
+    """Also write <out>/volumes/<token>.npz."""
+    workers: int = 1
+    """Data-loading processes."""
+    accelerator: str = "auto"
+    """cpu, cuda, mps or auto."""
+    cache: Path | None = None
+    """Folder of prepared frames."""
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """Scoring of a prediction folder, whoever made it."""
+
+    predictions: Path = Path("runs/predict/volumes")
+    """Folder of <token>.npz files, key pred, uint8."""
+    root: Path = Path("data/embedded/five")
+    """Folder of the labelled fleet."""
+    split: str = "val"
+    """Scenes to score."""
+    name: str | None = None
+    """Name of the fleet in the results."""
+    model: str = "predictions"
+    """Name of the model in the results."""
+    out: Path = Path("runs/score")
+    """Folder for results.json and table.md."""
+
+
+def test_fleet(settings: TestSettings) -> Row:
+    """Evaluate, print the table, write ``results.json`` and ``table.md``."""
+    model, about = load_model(settings.checkpoint)
+    frames = open_fleet(settings.root, settings.split, settings.name, settings.every)
+    data = FrameDataset(frames, model.settings.input, cache=settings.cache)
+    data.check()
+    row = evaluate(
+        model,
+        data,
+        about,
+        split=settings.split,
+        metrics=chosen_metrics(settings.eval),
+        predictions=settings.out / "volumes" if settings.save_predictions else None,
+        workers=settings.workers,
+        accelerator=settings.accelerator,
+        callbacks=[progress_callback(f"test on {frames.fleet}")],
+    )
+    _report(settings.out, row)
+    return row
+
+
+test_fleet.__test__ = False  # type: ignore[attr-defined]
+
+
+def score_fleet(settings: ScoreSettings) -> Row:
+    """Score the files, print the table, write ``results.json`` and ``table.md``."""
+    frames = open_fleet(settings.root, settings.split, settings.name)
+    row = score_folder(settings.predictions, frames, model=settings.model, split=settings.split)
+    _report(settings.out, row)
+    return row
+
+
+def chosen_metrics(names: list[str] | str) -> tuple[Metric, ...]:
+    """Metrics by name; ``all`` is every one."""
+    wanted = [names] if isinstance(names, str) else names
+    return METRICS if "all" in wanted else tuple(m for m in METRICS if m in wanted)
+
+
+def _report(out: Path, row: Row) -> None:
+    write_results(out / "results.json", [row])
+    table = markdown_table([row])
+    (out / "table.md").write_text(table, encoding="utf-8")
+    print(table)
+    print(f"results: {out / 'results.json'}")

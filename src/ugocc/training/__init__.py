@@ -1,0 +1,1 @@
+"""One module per stage of training, and what they share: the order of samples, checkpoints, progress."""

@@ -1,0 +1,47 @@
+"""The order of samples as a function of the step, so that resuming equals not having stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+Visit = tuple[int, int]
+"""(index of a sample, how many times it was visited before)."""
+
+
+class StepOrder(Sampler[list[Visit]]):
+    """Endless batches: step k always holds the same samples, whichever step the run started from.
+
+    Every sample is visited once before any is visited again. With several processes each takes its slice of the step.
+
+    Args:
+        length: number of samples.
+        batch_size: samples per process and step.
+        seed: of the permutations.
+        start: first step to yield (set by :meth:`start_at` when a run resumes).
+        rank: number of this process.
+        world: number of processes.
+    """
+
+    def __init__(self, length: int, batch_size: int, seed: int, start: int = 0, rank: int = 0, world: int = 1) -> None:
+        if length < 1:
+            raise ValueError("no samples to draw from")
+        self.length, self.batch_size, self.seed, self.start = length, batch_size, seed, start
+        self.rank, self.world = rank, world
+
+    def start_at(self, step: int) -> None:
+        """Begin the next iteration at ``step``."""
+        self.start = step
+
+    def __iter__(self) -> Iterator[list[Visit]]:
+        step = self.start
+        while True:
+            first = (step * self.world + self.rank) * self.batch_size
+            yield [self._visit(first + i) for i in range(self.batch_size)]
+            step += 1
+
+    def _visit(self, position: int) -> Visit:
+        visit, place = divmod(position, self.length)
+        return int(np.random.default_rng((self.seed, visit)).permutation(self.length)[place]), visit
