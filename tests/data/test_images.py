@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ugocc.data.images import decode_image, decode_png, read_image, read_png
+from ugocc.errors import DataError
+
+
+def smooth_picture(height: int = 40, width: int = 56) -> np.ndarray:
+    v, u = np.mgrid[:height, :width].astype(float)
+    return np.stack([u * 4, v * 5, 128 + 60 * np.sin(u / 9)], axis=-1).astype(np.uint8)
+
+
+def encoded(array: np.ndarray, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])
+def test_every_common_format_gives_rgb_in_the_right_order(kind: str) -> None:
+    picture = smooth_picture()
+    options = {} if kind in ("PNG", "BMP") else {"quality": 95}
+    pixels = decode_image(encoded(picture, kind, **options), "memory", size=(56, 40))
+    assert pixels.shape == (40, 56, 3)
+    assert pixels.dtype == np.uint8
+    assert np.abs(pixels.astype(int) - picture).mean() < (3 if options else 1e-9)
+
+
+def test_grey_jpeg_becomes_three_equal_channels() -> None:
+    pixels = decode_image(encoded(smooth_picture()[..., 0], "JPEG"), "memory")
+    assert pixels.shape == (40, 56, 3)
+    assert (pixels[..., 0] == pixels[..., 2]).all()
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.02, 0.5, 0.99])
+def test_truncated_file_is_an_error_that_names_it(tmp_path: Path, keep: float) -> None:
+    data = encoded(smooth_picture(), "JPEG", quality=95)
+    path = tmp_path / "half.jpg"
+    path.write_bytes(data[: int(len(data) * keep)])
+    with pytest.raises(DataError, match=r"half\.jpg"):
+        read_image(path)
+
+
+def test_early_end_inside_the_picture_is_an_error() -> None:
+    data = bytearray(encoded(smooth_picture(), "JPEG", quality=95))
+    data[-200:-198] = b"\xff\xd9"
+    with pytest.raises(DataError, match="corrupt"):
+        decode_image(bytes(data), "memory")
+
+
+def test_thumbnail_in_the_header_and_padding_are_no_error() -> None:
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + encoded(smooth_picture(8, 8), "JPEG")
+    data = encoded(smooth_picture(), "JPEG", exif=exif)
+    plain = decode_image(encoded(smooth_picture(), "JPEG"), "memory")
+    assert np.array_equal(decode_image(data + bytes(16), "memory"), plain)
+
+
+def test_other_size_than_the_calibration_is_an_error() -> None:
+    with pytest.raises(DataError, match="56x40 pixels, expected 40x56"):
+        decode_image(encoded(smooth_picture(), "JPEG"), "memory", size=(40, 56))
+
+
+def test_missing_file_and_text_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere\.jpg: image: found No such file"):
+        read_image(tmp_path / "nowhere.jpg")
+    with pytest.raises(DataError, match="a whole picture"):
+        decode_image(b"no picture at all", "memory")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_png_keeps_every_number(tmp_path: Path, dtype: type) -> None:
+    values = np.arange(30 * 20, dtype=np.int64).reshape(20, 30) * 97 % np.iinfo(dtype).max
+    path = tmp_path / "map.png"
+    path.write_bytes(encoded(values.astype(dtype), "PNG"))
+    read = read_png(path, size=(30, 20))
+    assert read.dtype == dtype
+    assert np.array_equal(read, values)
+
+
+def test_palette_png_gives_its_indices() -> None:
+    picture = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4), mode="P")
+    picture.putpalette([200, 100, 50] * 256)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    assert np.array_equal(decode_png(buffer.getvalue(), "memory"), np.arange(12).reshape(3, 4))
+
+
+def test_bad_maps_are_errors() -> None:
+    data = encoded(np.arange(4096, dtype=np.uint16).reshape(64, 64), "PNG")
+    with pytest.raises(DataError, match="mode RGB"):
+        decode_png(encoded(smooth_picture(), "PNG"), "memory")
+    with pytest.raises(DataError, match="a whole PNG"):
+        decode_png(data[: len(data) // 2], "memory")
+    with pytest.raises(DataError, match="64x64 pixels"):
+        decode_png(data, "memory", size=(32, 64))
+
+
+def test_real_pictures_of_both_datasets(real_data: Path) -> None:
+    front = read_image(real_data / "nuscenes" / "scene0061_s00" / "CAM_FRONT.jpg", size=(1600, 900))
+    with Image.open(real_data / "nuscenes" / "scene0061_s00" / "CAM_FRONT.jpg") as picture:
+        assert np.abs(front.astype(int) - np.asarray(picture)).max() <= 2
+    waymo = real_data / "waymo" / "segment_1024360143612057520_frame"
+    assert read_image(waymo / "SIDE_LEFT.jpg").shape == (886, 1920, 3)
+    assert read_png(waymo / "FRONT_panoptic_x1000.png", size=(1920, 1280)).dtype == np.uint16
