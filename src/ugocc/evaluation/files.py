@@ -33,7 +33,7 @@ def read_prediction(path: Path) -> tuple[NDArray[np.uint8], VoxelGrid]:
     if not path.is_file():
         raise DataError(path, "prediction", "no such file", "an .npz file with the key pred")
     try:
-        with np.load(path) as file:
+        with path.open("rb") as stream, np.load(stream) as file:
             arrays = {key: file[key] for key in file.files}
     except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
         raise DataError(path, "prediction", f"unreadable ({error})", "an .npz file with the key pred") from error

@@ -17,7 +17,7 @@ class RenderedCamera:
     """One picture with its truth."""
 
     name: str
-    """Channel name of the dataset: CAM_FRONT ... (six), FRONT, FRONT_LEFT, FRONT_RIGHT, SIDE_LEFT, SIDE_RIGHT (five)."""
+    """Channel name of the dataset: CAM_FRONT ... (six), FRONT, FRONT_LEFT, ..., SIDE_RIGHT (five)."""
     image: NDArray[np.uint8]
     """(height, width, 3) RGB."""
     depth: NDArray[np.float32]
