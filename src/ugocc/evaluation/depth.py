@@ -1,0 +1,85 @@
+"""Depth against lidar: the usual errors, in metres and after median scaling.
+
+The measures are those of Eigen et al. (NIPS 2014), the protocol that of self-supervised depth (Godard et al., ICCV
+2019): predictions are brought to the resolution of the truth and clamped to the range that counts, errors are averaged
+over the pixels of an image and then over images.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import Metric
+
+MEASURES: Final = ("abs_rel", "sq_rel", "rmse", "rmse_log", "delta1", "delta2", "delta3")
+"""Relative error, squared relative error (m), root mean squared error (m) and of the logarithm, and the share of
+pixels whose ratio to the truth is below 1.25, 1.25^2, 1.25^3."""
+
+
+class DepthMetrics(Metric):
+    """Mean depth errors over images.
+
+    Args:
+        nearest: smallest true depth that counts, metres.
+        farthest: largest true depth that counts, metres.
+    """
+
+    full_state_update = False
+    sums: Tensor
+    images: Tensor
+
+    def __init__(self, nearest: float = 0.5, farthest: float = 50.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.nearest, self.farthest = nearest, farthest
+        self.add_state("sums", torch.zeros(2, len(MEASURES), dtype=torch.float64), "sum")
+        self.add_state("images", torch.zeros((), dtype=torch.int64), "sum")
+
+    def update(self, predicted: Tensor, truth: Tensor, mask: Tensor | None = None) -> None:
+        """Compare some images.
+
+        Args:
+            predicted: (..., h, w) metres along the optical axis. Where h, w differ from the truth's, it is
+                interpolated between cell centres.
+            truth: (..., H, W) metres, 0 where there is no return.
+            mask: (..., H, W) bool, pixels that count; None for all.
+        """
+        height, width = truth.shape[-2:]
+        true = truth.reshape(-1, height, width)
+        guess = predicted.detach().float().reshape(-1, *predicted.shape[-2:])
+        if guess.shape[-2:] != true.shape[-2:]:
+            guess = F.interpolate(guess[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]
+        counts = (true >= self.nearest) & (true <= self.farthest)
+        if mask is not None:
+            counts &= mask.reshape(counts.shape)
+        for g, t, m in zip(guess, true, counts, strict=True):
+            if m.any():
+                g_m, t_m = g[m].double(), t[m].double()
+                self.sums[0] += self._errors(g_m, t_m)
+                self.sums[1] += self._errors(g_m * (t_m.median() / g_m.median().clamp(min=1e-6)), t_m)
+                self.images += 1
+
+    def compute(self) -> dict[str, float]:
+        """Mean of every measure; those after median scaling are named ``scaled_...``. NaN before any image."""
+        means = self.sums / self.images
+        return {
+            prefix + name: float(value)
+            for prefix, row in zip(("", "scaled_"), means, strict=True)
+            for name, value in zip(MEASURES, row, strict=True)
+        }
+
+    def _errors(self, guess: Tensor, true: Tensor) -> Tensor:
+        guess = guess.clamp(self.nearest, self.farthest)
+        difference = guess - true
+        ratio = torch.maximum(guess / true, true / guess)
+        return torch.stack(
+            [
+                (difference.abs() / true).mean(),
+                (difference.square() / true).mean(),
+                difference.square().mean().sqrt(),
+                (guess.log() - true.log()).square().mean().sqrt(),
+                *((ratio < 1.25**power).double().mean() for power in (1, 2, 3)),
+            ]
+        )
