@@ -1,0 +1,199 @@
+"""The named models, put together from their parts, in three sizes.
+
+A model is added by a function that returns its settings and a line in :data:`MODELS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from torch import Tensor, nn
+
+from ugocc.data.batch import Batch
+from ugocc.data.prepare import InputSettings
+from ugocc.errors import DataError
+from ugocc.geometry.grid import OCC3D_GRID, VoxelGrid
+from ugocc.models.bev_encoder import BevEncoder, BevEncoderSettings
+from ugocc.models.camera_vector import camera_vector
+from ugocc.models.cameras import real_cameras
+from ugocc.models.depth_net import DepthBinSettings, DepthNet, DepthNetSettings, bin_centres, bin_depths
+from ugocc.models.heads import HeightHead, HeightHeadSettings, VoxelHead, VoxelHeadSettings
+from ugocc.models.image_encoder import ImageEncoder, ImageEncoderSettings
+from ugocc.models.lift import Lift, LiftSettings
+from ugocc.models.prediction import Prediction
+from ugocc.models.settings import FlatBranchSettings, ModelSettings, VolumeBranchSettings
+from ugocc.models.voxel_encoder import VoxelEncoder, VoxelEncoderSettings
+
+
+class OccupancyModel(nn.Module):
+    """Batch to prediction: image features, depth and context, lift, encoder, head."""
+
+    def __init__(self, settings: ModelSettings, pretrained: bool = False) -> None:
+        super().__init__()
+        self.settings = settings
+        grid, context = settings.input.grid, settings.depth_net.context_channels
+        self.image_encoder = ImageEncoder(settings.image_encoder, pretrained)
+        self.depth_net = DepthNet(self.image_encoder.channels, settings.depth_net)
+        self.lift = Lift(settings.lift, grid)
+        self.branch = _branch(settings, context, grid)
+
+    def forward(self, batch: Batch) -> Prediction:
+        """Predict every sample of a batch; its labels are not looked at."""
+        settings = self.settings.depth_net
+        cameras = real_cameras(batch)
+        features = self.image_encoder(cameras.images)
+        context, depth_logits = self.depth_net(features, camera_vector(cameras, settings.canonical))
+        depth_logits = depth_logits.float()
+        bins = bin_depths(cameras, settings)
+        rows, columns = features.shape[-2:]
+        geometry = self.lift.geometry(cameras, bins, (rows, columns))
+        volume = self.lift(context, depth_logits.softmax(dim=1), geometry)
+        spread_bins = bin_centres(settings.bins).to(bins).expand(*batch.camera_mask.shape, -1).clone()
+        spread_bins[batch.camera_mask] = bins
+        return Prediction(
+            occupancy=self.branch(volume).float(),
+            depth_logits=cameras.spread(depth_logits),
+            bin_depths=spread_bins,
+            semantics_2d=None,
+            bev=volume.mean(dim=4),
+        )
+
+
+class FlatBranch(nn.Module):
+    """Volume (B, C, X', Y', 1) to logits (B, 10, X, Y, Z) through a bird's-eye view."""
+
+    def __init__(self, inputs: int, heights: int, settings: FlatBranchSettings) -> None:
+        super().__init__()
+        self.encoder = BevEncoder(inputs, settings.encoder)
+        self.head = HeightHead(settings.encoder.channels, heights, settings.head)
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """See the class."""
+        return self.head(self.encoder(volume.squeeze(4)))
+
+
+class VolumeBranch(nn.Module):
+    """Volume (B, C, X', Y', Z') to logits (B, 10, X, Y, Z) in three dimensions."""
+
+    def __init__(self, inputs: int, shape: tuple[int, int, int], settings: VolumeBranchSettings) -> None:
+        super().__init__()
+        self.encoder = VoxelEncoder(inputs, settings.encoder)
+        self.head = VoxelHead(settings.encoder.channels, len(settings.encoder.widths), shape, settings.head)
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """See the class."""
+        return self.head(self.encoder(volume))
+
+
+def build_model(settings: ModelSettings, pretrained: bool = False) -> OccupancyModel:
+    """The network of the settings.
+
+    Args:
+        settings: what to build.
+        pretrained: fetch the backbone weights that the settings name, to start training from; without it nothing is
+            ever downloaded, and weights are random until a checkpoint is loaded.
+
+    Raises:
+        DataError: settings that do not fit together, or weights that cannot be had.
+    """
+    return OccupancyModel(settings, pretrained)
+
+
+def _branch(settings: ModelSettings, inputs: int, grid: VoxelGrid) -> FlatBranch | VolumeBranch:
+    x, y, z = settings.lift.shape
+    if settings.flat is not None and settings.volume is None:
+        if (x, y, z) != (*grid.shape[:2], 1):
+            raise DataError("model", "lift.shape", (x, y, z), f"{(*grid.shape[:2], 1)}, the columns of the output grid")
+        return FlatBranch(inputs, grid.shape[2], settings.flat)
+    if settings.volume is not None and settings.flat is None:
+        return VolumeBranch(inputs, grid.shape, settings.volume)
+    found = "both" if settings.flat is not None else "neither"
+    raise DataError("model", "flat, volume", found, "exactly one of the two")
+
+
+def bevdet_occ(size: str) -> ModelSettings:
+    """BEVDet-Occ: a lifted volume, three-dimensional encoder and head."""
+    if size == "full":
+        lift = LiftSettings((100, 100, 8))
+        branch = VolumeBranchSettings()
+    elif size == "laptop":
+        lift = LiftSettings((64, 64, 4))
+        branch = VolumeBranchSettings(
+            VoxelEncoderSettings(widths=(24, 48, 96), strides=(1, 2, 2), blocks=1, channels=48), VoxelHeadSettings(24)
+        )
+    else:
+        lift = LiftSettings((16, 16, 2))
+        branch = VolumeBranchSettings(
+            VoxelEncoderSettings(widths=(8, 16), strides=(1, 2), blocks=1, channels=16), VoxelHeadSettings(8)
+        )
+    return _lifted("bevdet-occ", size, lift, volume=branch)
+
+
+def flashocc(size: str) -> ModelSettings:
+    """FlashOcc: a lifted bird's-eye view, two-dimensional encoder, channel-to-height head."""
+    x, y, _ = _input(size).grid.shape
+    if size == "full":
+        branch = FlatBranchSettings()
+    elif size == "laptop":
+        branch = FlatBranchSettings(
+            BevEncoderSettings(widths=(48, 96, 128), blocks=1, channels=64), HeightHeadSettings(64, 128)
+        )
+    else:
+        branch = FlatBranchSettings(
+            BevEncoderSettings(widths=(16, 32), blocks=1, channels=16), HeightHeadSettings(16, 32)
+        )
+    return _lifted("flashocc", size, LiftSettings((x, y, 1)), flat=branch)
+
+
+MODELS: Final[dict[str, Callable[[str], ModelSettings]]] = {"bevdet-occ": bevdet_occ, "flashocc": flashocc}
+"""Name of every model family and the settings of each size of it."""
+
+SIZES: Final = ("debug", "laptop", "full")
+"""Seconds, for tests; minutes on two cores; the published shapes."""
+
+
+def model_settings(name: str, size: str) -> ModelSettings:
+    """Settings of a named model.
+
+    Raises:
+        DataError: no such model or size.
+    """
+    if name not in MODELS:
+        raise DataError("model", "name", name, f"one of {', '.join(MODELS)}")
+    if size not in SIZES:
+        raise DataError("model", "size", size, f"one of {', '.join(SIZES)}")
+    return MODELS[name](size)
+
+
+def _input(size: str) -> InputSettings:
+    if size == "full":
+        return InputSettings(width=704, height=256, grid=OCC3D_GRID)
+    if size == "laptop":
+        return InputSettings(width=264, height=96, grid=VoxelGrid((-25.6, -25.6, -1.0), (64, 64, 8), 0.8))
+    return InputSettings(width=176, height=64, grid=VoxelGrid((-25.6, -25.6, -1.0), (32, 32, 4), 1.6))
+
+
+def _lifted(
+    name: str,
+    size: str,
+    lift: LiftSettings,
+    flat: FlatBranchSettings | None = None,
+    volume: VolumeBranchSettings | None = None,
+) -> ModelSettings:
+    """A model that lifts; as published these know neither camera noise nor canonical depth."""
+    images, depth = _image_side(size)
+    return ModelSettings(name, size, _input(size), images, depth, lift, flat, volume)
+
+
+def _image_side(size: str) -> tuple[ImageEncoderSettings, DepthNetSettings]:
+    if size == "full":
+        return ImageEncoderSettings("resnet50", (3, 4), 256, pretrained=True), DepthNetSettings(camera_noise=0.0)
+    if size == "laptop":
+        encoder = ImageEncoderSettings(
+            "resnet18", (2, 3, 4), 64, pretrained=False, widths=(32, 64, 96, 128), stem_width=16
+        )
+        bins = DepthBinSettings(1.0, 45.0, 44)
+        return encoder, DepthNetSettings(96, 48, blocks=2, aspp_rates=(), bins=bins, camera_noise=0.0)
+    encoder = ImageEncoderSettings("resnet10t", (2, 3), 16, pretrained=False, widths=(8, 16, 24, 32), stem_width=8)
+    return encoder, DepthNetSettings(16, 8, 1, (), DepthBinSettings(1.0, 45.0, 11), camera_noise=0.0)

@@ -1,0 +1,48 @@
+"""What the depth net is told about a camera: 27 numbers (METHOD section 3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ugocc.models.cameras import Cameras
+
+CAMERA_NUMBERS = 27
+"""fx, fy, cx, cy (4); image affine 2x2 and shift (6); BEV augmentation 2x2 and z scale (5); camera-to-ego 3x4 (12)."""
+
+
+def camera_vector(cameras: Cameras, canonical: bool = False) -> Tensor:
+    """(M, 27) float32 description of every camera.
+
+    The plain vector holds the numbers as calibrated. The canonical one is blind to what canonical geometry has already
+    divided out, so that a gate driven by it cannot learn to undo the division: lengths in the image are relative to
+    the focal length or, for the principal point, offsets from the centre in image sizes (the field of view would give
+    the focal length away); the affine keeps its turn and mirror but loses scale and shift; the camera's position is
+    measured in camera heights, which makes its z a constant.
+    """
+    affine = cameras.image_affine
+    pose = cameras.ego_T_camera[:, :3]
+    if canonical:
+        focal = cameras.focal_lengths()
+        rows, columns = cameras.image_size
+        k = cameras.pixel_intrinsics
+        # After a turn by the affine the axes of the sensor mix: the columns' lengths are still those axes' focals.
+        lens = torch.stack(
+            [
+                k[:, :2, 0].norm(dim=1) / focal,
+                k[:, :2, 1].norm(dim=1) / focal,
+                (k[:, 0, 2] - (columns - 1) / 2) / columns,
+                (k[:, 1, 2] - (rows - 1) / 2) / rows,
+            ],
+            dim=1,
+        )
+        linear = affine[:, :2, :2] / torch.linalg.det(affine[:, :2, :2]).abs().sqrt()[:, None, None]
+        shift = torch.zeros_like(affine[:, :2, 2])
+        height = cameras.heights().abs().clamp(min=0.1)
+        pose = torch.cat([pose[:, :, :3], pose[:, :, 3:] / height[:, None, None]], dim=2)
+    else:
+        k = cameras.intrinsics
+        lens = torch.stack([k[:, 0, 0], k[:, 1, 1], k[:, 0, 2], k[:, 1, 2]], dim=1)
+        linear, shift = affine[:, :2, :2], affine[:, :2, 2]
+    bev = torch.cat([cameras.bev_T_ego[:, :2, :2].flatten(1), cameras.bev_T_ego[:, 2, 2, None]], dim=1)
+    return torch.cat([lens, linear.flatten(1), shift, bev, pose.flatten(1)], dim=1)

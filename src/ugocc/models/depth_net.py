@@ -1,0 +1,164 @@
+"""Camera-aware depth net (METHOD section 3): image features to a depth distribution and the context that is lifted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ugocc.models.blocks import ResidualBlock, conv_norm_relu
+from ugocc.models.camera_vector import CAMERA_NUMBERS
+from ugocc.models.cameras import Cameras
+
+
+@dataclass(frozen=True)
+class DepthBinSettings:
+    """Bins along the optical axis."""
+
+    nearest: float = 1.0
+    """Lower edge of the first bin in metres."""
+    farthest: float = 42.0
+    """Upper edge of the last bin in metres."""
+    count: int = 82
+    """Number of bins."""
+    spacing: Literal["uniform", "log"] = "uniform"
+    """Bins of equal width, or of equal ratio."""
+
+
+@dataclass(frozen=True)
+class DepthNetSettings:
+    """Depth and context from image features and a camera's calibration."""
+
+    channels: int = 512
+    """Width of the net."""
+    context_channels: int = 80
+    """Channels of the context, which is what is lifted."""
+    blocks: int = 3
+    """Residual blocks of the depth branch."""
+    aspp_rates: tuple[int, ...] = (1, 6, 12, 18)
+    """Dilations of the pyramid pooling, beside a global branch; empty for none."""
+    bins: DepthBinSettings = DepthBinSettings()
+    """Depth bins; with canonical geometry, those of the reference camera."""
+    camera_noise: float = 0.05
+    """In training every number of the camera vector is multiplied by 1 + camera_noise * normal."""
+    canonical: bool = False
+    """Predict depth for a reference focal length and camera height, rescaled by each camera's calibration."""
+    reference_focal: float = 0.79
+    """Focal length of the reference camera in image widths (nuScenes' front camera: 1266 pixels of 1600)."""
+    reference_height: float = 1.5
+    """Height of the reference camera above the ground in metres."""
+    scale_range: tuple[float, float] = (0.4, 2.5)
+    """Canonical scales are clamped to this range, so that a strange calibration cannot collapse or explode the bins."""
+
+
+class DepthNet(nn.Module):
+    """Features (M, inputs, h, w) and camera vectors (M, 27) to context (M, C, h, w) and depth logits (M, D, h, w)."""
+
+    def __init__(self, inputs: int, settings: DepthNetSettings) -> None:
+        super().__init__()
+        width = settings.channels
+        self.settings = settings
+        self.reduce = conv_norm_relu(inputs, width)
+        self.camera_norm = CameraNorm(CAMERA_NUMBERS)
+        self.context_gate = CameraGate(CAMERA_NUMBERS, width)
+        self.depth_gate = CameraGate(CAMERA_NUMBERS, width)
+        self.context = nn.Conv2d(width, settings.context_channels, 1)
+        self.depth = nn.Sequential(*(ResidualBlock(width, width) for _ in range(settings.blocks)))
+        if settings.aspp_rates:
+            self.depth.append(PyramidPooling(width, settings.aspp_rates))
+        self.depth.append(nn.Conv2d(width, settings.bins.count, 1))
+
+    def forward(self, features: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        if self.training and self.settings.camera_noise > 0:
+            vector = vector * (1 + self.settings.camera_noise * torch.randn_like(vector))
+        camera = self.camera_norm(vector)
+        x = self.reduce(features)
+        return self.context(self.context_gate(x, camera)), self.depth(self.depth_gate(x, camera))
+
+
+class CameraNorm(nn.BatchNorm1d):
+    """Batch norm of camera vectors (M, numbers), without scale and shift (a linear layer follows).
+
+    A single camera has no statistics of its own, so it is normalised by the running ones in training too. Values are
+    clamped to eight standard deviations: a number that never varied on the training rig must not swamp the gates when
+    it does on another.
+    """
+
+    def __init__(self, numbers: int) -> None:
+        super().__init__(numbers, affine=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """See the class."""
+        if self.training and input.shape[0] < 2:
+            normal = F.batch_norm(input, self.running_mean, self.running_var, training=False, eps=self.eps)
+        else:
+            normal = super().forward(input)
+        return normal.clamp(-8, 8)
+
+
+class CameraGate(nn.Module):
+    """Squeeze-excite gate driven by the camera (M, numbers): weights the channels of (M, C, h, w)."""
+
+    def __init__(self, numbers: int, channels: int) -> None:
+        super().__init__()
+        self.embed = nn.Sequential(nn.Linear(numbers, channels), nn.ReLU(inplace=True), nn.Linear(channels, channels))
+        # The two 1x1 convolutions of squeeze-excite on a 1x1 map, which is what a linear layer is.
+        self.excite = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(inplace=True), nn.Linear(channels, channels))
+
+    def forward(self, features: Tensor, camera: Tensor) -> Tensor:
+        """See the class."""
+        return features * self.excite(self.embed(camera)).sigmoid()[:, :, None, None]
+
+
+class PyramidPooling(nn.Module):
+    """Atrous spatial pyramid pooling (Chen et al. 2017): dilated branches and a global one, joined.
+
+    The global branch has no batch norm, for it has one value per camera and a batch may hold a single camera.
+    """
+
+    def __init__(self, channels: int, rates: tuple[int, ...]) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            conv_norm_relu(channels, channels, 1 if rate == 1 else 3, dilation=rate) for rate in rates
+        )
+        self.everywhere = nn.Conv2d(channels, channels, 1)
+        self.join = conv_norm_relu(channels * (len(rates) + 1), channels, 1)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(M, C, h, w) to the same shape."""
+        overall = F.relu(self.everywhere(x.mean(dim=(2, 3), keepdim=True))).expand_as(x)
+        return self.dropout(self.join(torch.cat([*(branch(x) for branch in self.branches), overall], dim=1)))
+
+
+def bin_centres(settings: DepthBinSettings) -> Tensor:
+    """(D,) float32 centres of the bins in metres, increasing."""
+    if settings.spacing == "log":
+        ratio = settings.farthest / settings.nearest
+        edges = settings.nearest * ratio ** (torch.arange(settings.count + 1, dtype=torch.float64) / settings.count)
+    else:
+        edges = torch.linspace(settings.nearest, settings.farthest, settings.count + 1, dtype=torch.float64)
+    return ((edges[1:] + edges[:-1]) / 2).float()
+
+
+def canonical_scale(cameras: Cameras, settings: DepthNetSettings) -> Tensor:
+    """(M,) factor from canonical to metric depth: (f h) / (f_ref h_ref).
+
+    A point of the ground seen ``v - c_y`` rows below the horizon is at depth f h / (v - c_y): the same picture of the
+    ground means a depth in proportion to focal length f and camera height h.
+    """
+    reference = settings.reference_focal * cameras.image_size[1] * settings.reference_height
+    scale = cameras.focal_lengths() * cameras.heights() / reference
+    return scale.clamp(*settings.scale_range)
+
+
+def bin_depths(cameras: Cameras, settings: DepthNetSettings) -> Tensor:
+    """(M, D) centre of every bin of every camera in metres."""
+    centres = bin_centres(settings.bins).to(cameras.images.device)
+    if not settings.canonical:
+        return centres.expand(len(cameras.sample), -1)
+    return centres * canonical_scale(cameras, settings)[:, None]

@@ -1,0 +1,55 @@
+"""The tree of settings of a whole model; each part's settings live beside the part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ugocc.data.prepare import InputSettings
+from ugocc.models.bev_encoder import BevEncoderSettings
+from ugocc.models.depth_net import DepthNetSettings
+from ugocc.models.heads import HeightHeadSettings, VoxelHeadSettings
+from ugocc.models.image_encoder import ImageEncoderSettings
+from ugocc.models.lift import LiftSettings
+from ugocc.models.voxel_encoder import VoxelEncoderSettings
+
+
+@dataclass(frozen=True)
+class FlatBranchSettings:
+    """Encoder and head in two dimensions."""
+
+    encoder: BevEncoderSettings = field(default_factory=BevEncoderSettings)
+    """Encoder over the bird's-eye view."""
+    head: HeightHeadSettings = field(default_factory=HeightHeadSettings)
+    """Channel-to-height head."""
+
+
+@dataclass(frozen=True)
+class VolumeBranchSettings:
+    """Encoder and head in three dimensions."""
+
+    encoder: VoxelEncoderSettings = field(default_factory=VoxelEncoderSettings)
+    """Encoder over the volume."""
+    head: VoxelHeadSettings = field(default_factory=VoxelHeadSettings)
+    """Head that mixes the encoder's levels."""
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """A whole model. Parts that are None are not built."""
+
+    name: str = "flashocc"
+    """Name of the model family."""
+    size: str = "full"
+    """debug (seconds, for tests), laptop (minutes on two cores) or full (the published shapes)."""
+    input: InputSettings = field(default_factory=InputSettings)
+    """Images and output grid."""
+    image_encoder: ImageEncoderSettings = field(default_factory=ImageEncoderSettings)
+    """Images to features."""
+    depth_net: DepthNetSettings = field(default_factory=DepthNetSettings)
+    """Features to depth and context."""
+    lift: LiftSettings = field(default_factory=LiftSettings)
+    """Context to volume."""
+    flat: FlatBranchSettings | None = None
+    """Two-dimensional encoder and head; either this or ``volume``."""
+    volume: VolumeBranchSettings | None = None
+    """Three-dimensional encoder and head; either this or ``flat``."""
