@@ -1,0 +1,238 @@
+"""Frame to Prepared: everything read, undistorted and resized once, small enough to keep.
+
+What augmentation changes (crop, rotation, flips) comes later, in :mod:`ugocc.data.transforms`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ugocc.data.depth_map import lidar_points_in_camera
+from ugocc.data.frame import CameraView, Frame, OccupancyLabel
+from ugocc.data.occupancy import label_on_grid
+from ugocc.errors import DataError
+from ugocc.geometry.camera import distort, distortion_limit, pixel_rays, resize_affine
+from ugocc.geometry.grid import OCC3D_GRID, VoxelGrid
+from ugocc.geometry.rigid import Matrix, transform
+from ugocc.labels import UNKNOWN
+
+
+@dataclass(frozen=True)
+class InputSettings:
+    """What a network is fed."""
+
+    width: int = 704
+    """Columns of the network's images; pictures are scaled to this width, keeping their aspect."""
+    height: int = 256
+    """Rows of the network's images, the bottom rows of the scaled pictures."""
+    grid: VoxelGrid = field(default_factory=lambda: OCC3D_GRID)
+    """Grid of the predicted volume, a part of the labels' grid or a coarser one."""
+    min_lidar_depth: float = 1.0
+    """Nearest lidar return used as depth, in metres along the optical axis."""
+    max_lidar_depth: float = 60.0
+    """Farthest lidar return used as depth, in metres along the optical axis."""
+
+
+@dataclass(frozen=True)
+class PreparedCamera:
+    """One camera's picture, an ideal pinhole at the network's scale, all rows kept."""
+
+    name: str
+    """Name on the rig."""
+    image: NDArray[np.uint8]
+    """(3, h, w) RGB; w is the network's width, h keeps the aspect."""
+    semantics: NDArray[np.uint8] | None
+    """(h, w) ten classes, 255 unknown; None without 2D labels."""
+    visible: NDArray[np.bool_] | None
+    """(h, w) true where the world shows: not the own car, not outside the recorded picture. None: everywhere."""
+    lidar: NDArray[np.float32]
+    """(M, 3) u, v in pixels of ``image`` and depth in metres along the optical axis."""
+    intrinsics: Matrix
+    """(3, 3) float64 of the undistorted picture at recorded size."""
+    prepared_T_recorded: Matrix
+    """(3, 3) float64, pixels of the undistorted recorded picture to pixels of ``image``."""
+    ego_T_camera: Matrix
+    """(4, 4) float64, camera axes to the key ego frame through the camera's own pose."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One frame at the network's scale, before augmentation."""
+
+    token: str
+    """Token of the frame."""
+    world_T_ego: Matrix
+    """(4, 4) float64 key pose."""
+    cameras: tuple[PreparedCamera, ...]
+    """All cameras, in the rig's order."""
+    occupancy: OccupancyLabel | None
+    """Label on the model's grid; None without one."""
+
+
+def without_labels(frame: Frame) -> Frame:
+    """The frame as an unlabelled car records it: no occupancy, lidar, 2D labels or boxes to be read by mistake."""
+    cameras = tuple(replace(camera, semantics=None) for camera in frame.cameras)
+    return replace(frame, cameras=cameras, lidar=None, sweeps=(), occupancy=None, boxes=())
+
+
+def prepare(frame: Frame, settings: InputSettings, labelled: bool = True) -> Prepared:
+    """Read a frame and bring it to the network's scale.
+
+    Pictures are undistorted to the ideal pinhole of the same intrinsics and resized in one go, antialiased; 2D labels
+    take the nearest pixel; lidar becomes points on the pictures; occupancy moves to ``settings.grid``.
+
+    Args:
+        frame: what a reader yields.
+        settings: sizes and grid.
+        labelled: false never touches labels or lidar, as if the frame had none.
+
+    Raises:
+        DataError: no cameras, or contents whose size contradicts the calibration.
+    """
+    frame = frame if labelled else without_labels(frame)
+    if not frame.cameras:
+        raise DataError(frame.token, "cameras", "none", "at least one camera")
+    points = None
+    if frame.lidar is not None:
+        points = transform(frame.ego_T_lidar(frame.lidar), frame.lidar.points()[:, :3])
+    occupancy = None
+    if frame.occupancy is not None:
+        occupancy = label_on_grid(frame.occupancy(), frame.occupancy_grid, settings.grid, frame.token)
+    cameras = tuple(_prepare_camera(frame, camera, points, settings) for camera in frame.cameras)
+    return Prepared(frame.token, frame.world_T_ego, cameras, occupancy)
+
+
+def _prepare_camera(frame: Frame, view: CameraView, points: Matrix | None, settings: InputSettings) -> PreparedCamera:
+    width = settings.width
+    height = max(1, round(view.height * width / view.width))
+    affine = resize_affine(width / view.width, height / view.height)
+    ego_T_camera = frame.ego_T_camera(view)
+    lidar = np.zeros((0, 3), dtype=np.float32)
+    if points is not None:
+        near, far = settings.min_lidar_depth, settings.max_lidar_depth
+        lidar = lidar_points_in_camera(points, ego_T_camera, affine @ view.intrinsics, width, height, near, far)
+    image, recorded = _read_image(view), None
+    if np.any(view.distortion):
+        lens = (view.intrinsics.tobytes(), np.asarray(view.distortion, dtype=np.float64).tobytes())
+        recorded = _recorded_pixels(lens, (view.width, view.height), (width, height))
+        image = _undistort_and_resize(image, recorded)
+    else:
+        image = _resize(image, width, height)
+    semantics, visible = _read_maps(view, (width, height), recorded)
+    return PreparedCamera(
+        name=view.name,
+        image=image.numpy(),
+        semantics=semantics,
+        visible=None if visible.all() else visible,
+        lidar=lidar,
+        intrinsics=view.intrinsics,
+        prepared_T_recorded=affine,
+        ego_T_camera=ego_T_camera,
+    )
+
+
+def _read_image(view: CameraView) -> Tensor:
+    pixels = view.image()
+    expected = (view.height, view.width, 3)
+    if pixels.shape != expected or pixels.dtype != np.uint8:
+        raise DataError(view.source, "image", f"{pixels.shape} {pixels.dtype}", f"{expected} uint8")
+    return torch.from_numpy(np.require(pixels, requirements="W").transpose(2, 0, 1))
+
+
+def _resize(image: Tensor, width: int, height: int) -> Tensor:
+    """(3, H, W) uint8 to (3, height, width) uint8, antialiased when it shrinks."""
+    if image.shape[1:] == (height, width):
+        return image.contiguous()
+    resized = F.interpolate(image[None], (height, width), mode="bilinear", align_corners=False, antialias=True)
+    return resized[0].contiguous()
+
+
+def _undistort_and_resize(image: Tensor, recorded: NDArray[np.float32]) -> Tensor:
+    """(3, H, W) uint8 as recorded to (3, h, w) uint8 ideal.
+
+    The picture is shrunk to twice the final size, where every final pixel averages 2 x 2 bilinear samples: as sharp
+    as sampling the recorded picture directly, and several times faster.
+
+    Args:
+        image: recorded picture.
+        recorded: (h + 2, w + 2, 2) of :func:`_recorded_pixels`.
+    """
+    height, width = recorded.shape[0] - 2, recorded.shape[1] - 2
+    size = torch.tensor([image.shape[2], image.shape[1]])
+    between = image
+    if image.shape[2] > 2 * width:
+        between = _resize(image, 2 * width, round(image.shape[1] * 2 * width / image.shape[2]))
+    # The lens bends slowly: positions of the four samples are interpolated between pixel centres.
+    centres = torch.from_numpy(recorded).permute(2, 0, 1)[None]
+    samples = F.interpolate(centres, scale_factor=2.0, mode="bilinear", align_corners=False)[0, :, 2:-2, 2:-2]
+    grid = (2 * samples.permute(1, 2, 0) + 1) / size - 1
+    fine = F.grid_sample(between[None].float(), grid[None], padding_mode="border", align_corners=False)
+    ideal = F.avg_pool2d(fine, 2)[0].add_(0.5).to(torch.uint8)
+    return ideal * torch.from_numpy(_inside(recorded, size.tolist()))
+
+
+def _read_maps(
+    view: CameraView, size: tuple[int, int], recorded: NDArray[np.float32] | None
+) -> tuple[NDArray[np.uint8] | None, NDArray[np.bool_]]:
+    """2D labels and the mask of pixels that show the world, both (h, w), by the nearest recorded pixel."""
+    width, height = size
+    if recorded is None:
+        column, row = (np.arange(width) * 2 + 1) * view.width // (2 * width), np.arange(height) * 2 + 1
+        row = (row * view.height // (2 * height))[:, None]
+        visible = np.ones((height, width), dtype=bool)
+    else:
+        nearest = np.floor(recorded[1:-1, 1:-1] + 0.5).astype(np.int64)
+        column = nearest[..., 0].clip(0, view.width - 1)
+        row = nearest[..., 1].clip(0, view.height - 1)
+        visible = _inside(recorded, [view.width, view.height])
+    if view.own_car is not None:
+        visible = visible & ~_checked(view, "own_car", view.own_car())[row, column]
+    if view.semantics is None:
+        return None, visible
+    semantics = _checked(view, "semantics", view.semantics())[row, column]
+    return np.where(visible, semantics, np.uint8(UNKNOWN)), visible
+
+
+def _checked(view: CameraView, name: str, values: NDArray[Any]) -> NDArray[Any]:
+    expected = (view.height, view.width)
+    if values.shape != expected:
+        raise DataError(view.source, name, f"shape {values.shape}", f"shape {expected}")
+    return values
+
+
+def _inside(recorded: NDArray[np.float32], size: list[int]) -> NDArray[np.bool_]:
+    """(h, w) which ideal pixels the recorded picture of ``size`` (columns, rows) covers."""
+    inner = recorded[1:-1, 1:-1]
+    return np.asarray(((inner >= -0.5) & (inner < np.asarray(size) - 0.5)).all(axis=-1))
+
+
+@lru_cache(maxsize=16)
+def _recorded_pixels(
+    lens: tuple[bytes, bytes], recorded_size: tuple[int, int], size: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Where in the recorded (distorted) picture each pixel of the ideal, resized one comes from.
+
+    Args:
+        lens: bytes of the float64 (3, 3) intrinsics at recorded size and of the (5,) distortion coefficients.
+        recorded_size: columns and rows of the recorded picture.
+        size: columns w and rows h of the ideal one.
+
+    Returns:
+        (h + 2, w + 2, 2) float32 recorded u and v, with a border of one pixel on every side; far outside the picture
+        where the distortion folds back.
+    """
+    intrinsics, coefficients = np.frombuffer(lens[0]).reshape(3, 3), np.frombuffer(lens[1])
+    affine = resize_affine(size[0] / recorded_size[0], size[1] / recorded_size[1])
+    affine[:2, 2] += 1  # the border
+    rays = pixel_rays(size[0] + 2, size[1] + 2, affine @ intrinsics)[..., :2]
+    recorded = distort(rays, coefficients) @ intrinsics[:2, :2].T + intrinsics[:2, 2]
+    recorded[np.linalg.norm(rays, axis=-1) > distortion_limit(coefficients)] = -1e6
+    return recorded.astype(np.float32)
