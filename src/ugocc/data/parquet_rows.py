@@ -1,0 +1,196 @@
+"""Single rows of Parquet files, decoding no more of a file than the file's layout forces.
+
+A Parquet file is compressed in row groups. Small groups are decoded whole and kept in a bounded cache, so that the
+neighbours of a row (the other cameras of a frame) come for nothing. A group too large to keep is streamed: readers
+that go forward in time decode every row once. Waymo's files hold a whole segment in one row group, hence both.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ugocc.errors import DataError
+
+KEEP_BYTES = 512 << 20
+"""Decoded row groups kept per process, in bytes; larger groups are streamed."""
+_KEEP_ROWS = 64
+_STREAM_ROWS = 5
+_MAX_STREAMS = 8
+_MAX_FILES = 16
+_MAX_SKIP = 64
+"""A stream skips at most this many rows; further away lies another stream's place (files sorted by sensor)."""
+
+
+def open_parquet(path: Path, columns: tuple[str, ...]) -> pq.ParquetFile:
+    """Open a file and make sure that it has the columns.
+
+    Raises:
+        DataError: the file is missing, is no Parquet file, or lacks a column (the message names the nearest one).
+    """
+    try:
+        file = pq.ParquetFile(path, memory_map=True)
+    except FileNotFoundError:
+        raise DataError(path, "file", "nothing there", "a Parquet file") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(path, "file", str(error).strip().splitlines()[0], "a readable Parquet file") from None
+    present = file.schema_arrow.names
+    for column in columns:
+        if column not in present:
+            near = difflib.get_close_matches(column, present, n=1, cutoff=0.0)
+            raise DataError(path, column, f"no such column (the nearest is {', '.join(near)})", "this column")
+    return file
+
+
+def read_columns(path: Path, columns: tuple[str, ...]) -> dict[str, list[Any]]:
+    """All rows of small columns as Python values.
+
+    Raises:
+        DataError: see :func:`open_parquet`, or damaged data.
+    """
+    with open_parquet(path, columns) as file:
+        try:
+            table = file.read(columns=list(columns), use_threads=False)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DataError(path, "content", str(error).strip().splitlines()[0], "an undamaged Parquet file") from None
+    return {name: table.column(name).to_pylist() for name in columns}
+
+
+def row_places(path: Path) -> list[tuple[int, int]]:
+    """(row group, row within the group) of every row of a file, in order."""
+    with open_parquet(path, ()) as file:
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+    return [(group, row) for group, size in enumerate(sizes) for row in range(size)]
+
+
+def read_row(path: Path, place: tuple[int, int], columns: tuple[str, ...]) -> dict[str, pa.Scalar]:
+    """One row as Arrow scalars (no copy of long lists).
+
+    Args:
+        path: Parquet file.
+        place: row group and row within it, from :func:`row_places`.
+        columns: names to read; nothing else is decoded.
+
+    Raises:
+        DataError: see :func:`open_parquet`, a row that is not there, or damaged data.
+    """
+    try:
+        return _cache.row(path, place, columns)
+    except (pa.ArrowInvalid, OSError, StopIteration, IndexError) as error:
+        found = str(error).strip().splitlines()[0] if str(error) else "the file ends before it"
+        raise DataError(f"{path}, row group {place[0]}, row {place[1]}", "row", found, "a readable row") from None
+
+
+_File = tuple[str, int, int]
+_Key = tuple[_File, int, tuple[str, ...]]
+
+
+@dataclass
+class _Stream:
+    """A reader part of the way through one row group."""
+
+    key: _Key
+    batches: Iterator[pa.RecordBatch]
+    batch: pa.RecordBatch
+    start: int = 0
+
+    def advance_to(self, row: int) -> pa.RecordBatch:
+        while row >= self.start + self.batch.num_rows:
+            self.start += self.batch.num_rows
+            self.batch = next(self.batches)
+        return self.batch
+
+
+@dataclass
+class _Cache:
+    """What one process keeps: a few open files and streams, and whole row groups up to a number of bytes."""
+
+    files: OrderedDict[_File, pq.ParquetFile] = field(default_factory=OrderedDict)
+    groups: OrderedDict[_Key, pa.Table] = field(default_factory=OrderedDict)
+    streams: list[_Stream] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def row(self, path: Path, place: tuple[int, int], columns: tuple[str, ...]) -> dict[str, pa.Scalar]:
+        group, row = place
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            raise DataError(path, "file", "nothing there", "a Parquet file") from None
+        # Size and time are part of the key: a file that was written anew is read anew.
+        key = ((str(path), status.st_mtime_ns, status.st_size), group, columns)
+        with self.lock:
+            if key in self.groups:
+                self.groups.move_to_end(key)
+                return _pick(self.groups[key], row)
+            stream = self._nearest_stream(key, row)
+            if stream is None:
+                file = self._open(key[0], columns)
+                if _decoded_bytes(file, group, columns) <= KEEP_BYTES:
+                    return _pick(self._keep(key, file), row)
+                batches = _batches(file, key, _STREAM_ROWS)
+                stream = _Stream(key, batches, next(batches))
+            else:
+                self.streams.remove(stream)
+            self.streams = [*self.streams, stream][-_MAX_STREAMS:]
+            return _pick(stream.advance_to(row), row - stream.start)
+
+    def _open(self, key: _File, columns: tuple[str, ...]) -> pq.ParquetFile:
+        file = self.files.pop(key, None)
+        if file is None or not set(columns) <= set(file.schema_arrow.names):
+            file = open_parquet(Path(key[0]), columns)
+        self.files[key] = file
+        while len(self.files) > _MAX_FILES:
+            self.files.popitem(last=False)
+        return file
+
+    def _nearest_stream(self, key: _Key, row: int) -> _Stream | None:
+        usable = [s for s in self.streams if s.key == key and s.start <= row < s.start + s.batch.num_rows + _MAX_SKIP]
+        return max(usable, key=lambda s: s.start, default=None)
+
+    def _keep(self, key: _Key, file: pq.ParquetFile) -> pa.Table:
+        table = pa.Table.from_batches(_batches(file, key, _KEEP_ROWS))
+        self.groups[key] = table
+        while len(self.groups) > 1 and sum(t.nbytes for t in self.groups.values()) > KEEP_BYTES:
+            self.groups.popitem(last=False)
+        return table
+
+
+def _batches(file: pq.ParquetFile, key: _Key, rows: int) -> Iterator[pa.RecordBatch]:
+    # Batches, also where all of them are wanted: decoding in pieces peaks at less memory than decoding whole.
+    return iter(file.iter_batches(rows, row_groups=[key[1]], columns=list(key[2]), use_threads=False))
+
+
+def _decoded_bytes(file: pq.ParquetFile, group: int, columns: tuple[str, ...]) -> int:
+    chunks = (file.metadata.row_group(group).column(i) for i in range(file.metadata.num_columns))
+    # Leaves of a list column are called "<column>.list.element" (or .item); the names themselves contain dots.
+    return sum(c.total_uncompressed_size for c in chunks if any(_is_leaf(c.path_in_schema, name) for name in columns))
+
+
+def _is_leaf(leaf: str, column: str) -> bool:
+    return leaf == column or leaf.startswith(column + ".list.")
+
+
+def _pick(rows: pa.Table | pa.RecordBatch, row: int) -> dict[str, pa.Scalar]:
+    return {name: rows.column(name)[row] for name in rows.schema.names}
+
+
+_cache = _Cache()
+
+
+def forget() -> None:
+    """Drop everything kept in this process (open files and decoded rows)."""
+    global _cache
+    _cache = _Cache()
+
+
+# A forked data-loading process must not share half-read streams, nor a lock that was held during the fork.
+os.register_at_fork(after_in_child=forget)
