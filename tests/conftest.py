@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 from pathlib import Path
 
 import pytest
@@ -16,3 +17,10 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real recordings at {folder} (set UGOCC_REAL_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_nuscenes_root(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The three real nuScenes frames as a v1.0-mini folder: scene-0061 (train, 1 frame), scene-0103 (val, 2 frames)."""
+    helper = runpy.run_path(str(Path(__file__).parent / "data" / "real_nuscenes.py"))
+    return helper["build_real_nuscenes"](real_data, tmp_path_factory.mktemp("real") / "nuscenes")

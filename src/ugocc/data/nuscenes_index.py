@@ -1,0 +1,304 @@
+"""The index of a nuScenes v1.0 folder: one row per key frame, joined once from the tables and kept as Parquet.
+
+The official tables list every sweep of every sensor (2.6 million rows for v1.0-trainval); what is needed are the key
+frames of cameras and lidar, and the lidar sweeps between them. The tables are read row by row, so that the peak of
+memory follows what is kept. Poses are seven numbers: quaternion w, x, y, z, then translation x, y, z in metres.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from ugocc.data.nuscenes_tables import Row, by_token, fields_of, follow, table_rows
+from ugocc.errors import DataError
+from ugocc.geometry.camera import check_intrinsics
+from ugocc.labels import NUSCENES_CATEGORY, UNKNOWN
+
+LIDAR: Final = "LIDAR_TOP"
+"""Channel of the lidar; its key frames define the ego pose of a moment."""
+TABLES: Final = ("scene", "sample", "sample_data", "calibrated_sensor", "sensor", "ego_pose")
+"""Tables that must exist."""
+LABEL_TABLES: Final = ("sample_annotation", "instance", "category", "lidarseg")
+"""Tables that may be absent (the test release has no annotations)."""
+
+_Floats = NDArray[np.float64]
+
+
+class _Recording(NamedTuple):
+    """One kept row of sample_data."""
+
+    sample: int
+    """Row of the key frame it belongs to."""
+    rank: int
+    """Order within the key frame: the rig's order for cameras, microseconds for sweeps."""
+    name: str
+    file: str
+    width: int
+    height: int
+    timestamp_us: int
+    calibration: str
+    pose: str
+    labels: str | None
+
+
+class _Calibration(NamedTuple):
+    channel: str
+    rank: int
+    """Position of the channel in sensor.json."""
+    is_camera: bool
+    intrinsics: list[float] | None
+    ego_T_sensor: list[float]
+
+
+def build_index(tables: Path) -> pa.Table:
+    """Join the tables of a version folder into one row per key frame, sorted by scene name and time.
+
+    Returns:
+        Columns token, scene, timestamp_us, previous, next (null at the ends of a scene), world_T_ego, and the lists
+        cameras (in the order of sensor.json), lidar (one or none), sweeps (by time) and boxes. A recording has name,
+        file, width, height, timestamp_us, labels (lidarseg file or null), intrinsics (nine numbers or null),
+        ego_T_sensor, world_T_ego. A box has label, centre, size (length, width, height), yaw, track, in the key ego
+        frame.
+
+    Raises:
+        DataError: a table is missing or malformed, a token points nowhere, a rotation or camera matrix is none.
+    """
+    for name in TABLES:
+        if not (tables / f"{name}.json").is_file():
+            raise DataError(tables / f"{name}.json", "table", "no file", "a nuScenes v1.0 table")
+    samples = _samples(tables)
+    rows = {sample["token"]: i for i, sample in enumerate(samples)}
+    calibrations = _calibrations(tables)
+    cameras, lidar, sweeps = _recordings(tables, rows, calibrations)
+    poses = _poses(tables, {r.pose for group in (cameras, lidar, sweeps) for r in group})
+    world_T_ego = np.array([poses[r.pose] for r in _key_recordings(tables, samples, cameras, lidar)]).reshape(-1, 7)
+    return pa.table(
+        {
+            "token": [sample["token"] for sample in samples],
+            "scene": [sample["scene"] for sample in samples],
+            "timestamp_us": pa.array([sample["timestamp"] for sample in samples], pa.int64()),
+            "previous": pa.array([sample["prev"] or None for sample in samples], pa.string()),
+            "next": pa.array([sample["next"] or None for sample in samples], pa.string()),
+            "world_T_ego": _fixed(world_T_ego),
+            "cameras": _recording_lists(cameras, len(samples), calibrations, poses),
+            "lidar": _recording_lists(lidar, len(samples), calibrations, poses),
+            "sweeps": _recording_lists(sweeps, len(samples), calibrations, poses),
+            "boxes": _box_lists(tables, rows, world_T_ego),
+        }
+    )
+
+
+def _samples(tables: Path) -> list[Row]:
+    """Rows of sample.json with the scene's name, sorted by that and by time."""
+    scenes = by_token(tables / "scene.json")
+    where = tables / "sample.json"
+    samples = by_token(where)
+    with fields_of(where):
+        for sample in samples.values():
+            sample["scene"] = follow(scenes, sample["scene_token"], where, "scene_token", "scene")["name"]
+            for field in ("prev", "next"):
+                if sample[field]:
+                    follow(samples, sample[field], where, field, "sample")
+        return sorted(samples.values(), key=lambda sample: (sample["scene"], sample["timestamp"]))
+
+
+def _calibrations(tables: Path) -> dict[str, _Calibration]:
+    sensors = by_token(tables / "sensor.json")
+    rank = {token: i for i, token in enumerate(sensors)}
+    where = tables / "calibrated_sensor.json"
+    out: dict[str, _Calibration] = {}
+    with fields_of(where):
+        for row in table_rows(where):
+            token = row["token"]
+            sensor = follow(sensors, row["sensor_token"], where, "sensor_token", "sensor")
+            pose = [*row["rotation"], *row["translation"]]
+            _check_poses(np.array([pose]), [token], where)
+            camera = sensor["modality"] == "camera"
+            matrix = None
+            if camera:
+                checked = check_intrinsics(row["camera_intrinsic"], where, f"camera_intrinsic of token {token}")
+                matrix = checked.ravel().tolist()
+            out[token] = _Calibration(sensor["channel"], rank[row["sensor_token"]], camera, matrix, pose)
+    return out
+
+
+def _recordings(
+    tables: Path, rows: dict[str, int], calibrations: dict[str, _Calibration]
+) -> tuple[list[_Recording], list[_Recording], list[_Recording]]:
+    """Key frames of all cameras, key frames of the lidar, and the lidar sweeps between."""
+    labels_of = _lidarseg_files(tables)
+    where = tables / "sample_data.json"
+    cameras: list[_Recording] = []
+    lidar: list[_Recording] = []
+    sweeps: list[_Recording] = []
+    with fields_of(where):
+        for row in table_rows(where):
+            token = row["calibrated_sensor_token"]
+            sensor: _Calibration = follow(calibrations, token, where, "calibrated_sensor_token", "calibrated_sensor")
+            is_key = row["is_key_frame"]
+            if sensor.channel != LIDAR and not (is_key and sensor.is_camera):
+                continue
+            group = cameras if sensor.is_camera else lidar if is_key else sweeps
+            group.append(
+                _Recording(
+                    sample=follow(rows, row["sample_token"], where, "sample_token", "sample"),
+                    rank=sensor.rank if sensor.is_camera else row["timestamp"],
+                    name=sensor.channel,
+                    file=row["filename"],
+                    width=row["width"] or 0,
+                    height=row["height"] or 0,
+                    timestamp_us=row["timestamp"],
+                    calibration=token,
+                    pose=row["ego_pose_token"],
+                    labels=labels_of.get(row["token"]),
+                )
+            )
+    return cameras, lidar, sweeps
+
+
+def _lidarseg_files(tables: Path) -> dict[str, str]:
+    where = tables / "lidarseg.json"
+    with fields_of(where):
+        return {row["sample_data_token"]: row["filename"] for row in table_rows(where, optional=True)}
+
+
+def _poses(tables: Path, wanted: set[str]) -> dict[str, _Floats]:
+    where = tables / "ego_pose.json"
+    tokens: list[str] = []
+    values: list[list[float]] = []
+    with fields_of(where):
+        for row in table_rows(where):
+            if row["token"] in wanted:
+                tokens.append(row["token"])
+                values.append([*row["rotation"], *row["translation"]])
+    missing = wanted.difference(tokens)
+    if missing:
+        raise DataError(
+            tables / "sample_data.json", "ego_pose_token", f"token {min(missing)!r}", "a token of ego_pose.json"
+        )
+    _check_poses(values, tokens, where)
+    return dict(zip(tokens, np.array(values, dtype=np.float64).reshape(-1, 7), strict=True))
+
+
+def _check_poses(poses: _Floats | list[list[float]], tokens: list[str], where: Path) -> None:
+    try:
+        values = np.asarray(poses, dtype=np.float64).reshape(len(tokens), 7)
+    except ValueError as error:
+        raise DataError(where, "rotation, translation", "rows of other lengths", "4 and 3 numbers") from error
+    bad = ~(np.abs(np.linalg.norm(values[:, :4], axis=1) - 1) <= 0.01) | ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        i = int(bad.argmax())
+        found = f"{values[i].tolist()} (norm of the quaternion {np.linalg.norm(values[i, :4]):.4g})"
+        raise DataError(
+            where, f"rotation, translation of token {tokens[i]}", found, "a unit quaternion (w, x, y, z) and metres"
+        )
+
+
+def _key_recordings(
+    tables: Path, samples: list[Row], cameras: list[_Recording], lidar: list[_Recording]
+) -> list[_Recording]:
+    """The recording whose ego pose is that of each key frame: the lidar's, or of the first camera without lidar."""
+    key: dict[int, _Recording] = {}
+    for recording in sorted(cameras, key=lambda r: r.rank, reverse=True) + lidar:
+        key[recording.sample] = recording
+    with_camera = {recording.sample for recording in cameras}
+    for i, sample in enumerate(samples):
+        if i not in with_camera:
+            raise DataError(
+                tables / "sample_data.json", "sample_token", f"no key frame of a camera for {sample['token']!r}", "one"
+            )
+    return [key[i] for i in range(len(samples))]
+
+
+def _recording_lists(
+    recordings: list[_Recording], count: int, calibrations: dict[str, _Calibration], poses: dict[str, _Floats]
+) -> pa.ListArray:
+    """One list of recordings per key frame."""
+    ordered = sorted(recordings, key=lambda r: (r.sample, r.rank))
+    sensors = [calibrations[r.calibration] for r in ordered]
+    columns = {
+        "name": pa.array([r.name for r in ordered], pa.string()),
+        "file": pa.array([r.file for r in ordered], pa.string()),
+        "width": pa.array([r.width for r in ordered], pa.int32()),
+        "height": pa.array([r.height for r in ordered], pa.int32()),
+        "timestamp_us": pa.array([r.timestamp_us for r in ordered], pa.int64()),
+        "labels": pa.array([r.labels for r in ordered], pa.string()),
+        "intrinsics": pa.array([s.intrinsics for s in sensors], pa.list_(pa.float64(), 9)),
+        "ego_T_sensor": _fixed(np.array([s.ego_T_sensor for s in sensors]).reshape(-1, 7)),
+        "world_T_ego": _fixed(np.array([poses[r.pose] for r in ordered]).reshape(-1, 7)),
+    }
+    return _lists(np.array([r.sample for r in ordered], dtype=np.int64), count, columns)
+
+
+def _box_lists(tables: Path, rows: dict[str, int], world_T_ego: _Floats) -> pa.ListArray:
+    """One list of boxes per key frame, moved from the world to the key ego frame."""
+    label_of = _instance_labels(tables)
+    where = tables / "sample_annotation.json"
+    tokens: list[str] = []
+    owners: list[int] = []
+    labels: list[int] = []
+    tracks: list[str] = []
+    sizes: list[list[float]] = []
+    poses: list[list[float]] = []
+    with fields_of(where):
+        for row in table_rows(where, optional=True):
+            instance = row["instance_token"]
+            width, length, height = row["size"]
+            tokens.append(row["token"])
+            owners.append(follow(rows, row["sample_token"], where, "sample_token", "sample"))
+            labels.append(follow(label_of, instance, where, "instance_token", "instance"))
+            tracks.append(instance)
+            sizes.append([length, width, height])
+            poses.append([*row["rotation"], *row["translation"]])
+    _check_poses(poses, tokens, where)
+    order = np.argsort(np.array(owners, dtype=np.int64), kind="stable")
+    owner = np.array(owners, dtype=np.int64)[order]
+    centre, yaw = _in_ego(np.array(poses).reshape(-1, 7)[order], world_T_ego[owner])
+    columns = {
+        "label": pa.array(np.array(labels, dtype=np.uint8)[order]),
+        "centre": _fixed(centre),
+        "size": _fixed(np.array(sizes, dtype=np.float64).reshape(-1, 3)[order]),
+        "yaw": pa.array(yaw),
+        "track": pa.array(tracks, pa.string()).take(pa.array(order)),
+    }
+    return _lists(owner, len(rows), columns)
+
+
+def _instance_labels(tables: Path) -> dict[str, int]:
+    """Ten-class label of every instance through its category."""
+    categories = by_token(tables / "category.json", optional=True)
+    where = tables / "instance.json"
+    with fields_of(where):
+        return {
+            row["token"]: NUSCENES_CATEGORY.get(
+                follow(categories, row["category_token"], where, "category_token", "category")["name"], UNKNOWN
+            )
+            for row in table_rows(where, optional=True)
+        }
+
+
+def _in_ego(world_T_box: _Floats, world_T_ego: _Floats) -> tuple[_Floats, _Floats]:
+    """Centres (n, 3) and headings (n,) of boxes in their ego frames, poses as (n, 7)."""
+    if not len(world_T_box):
+        return np.zeros((0, 3)), np.zeros(0)
+    ego_R_world = Rotation.from_quat(world_T_ego[:, :4], scalar_first=True).inv()
+    centre = ego_R_world.apply(world_T_box[:, 4:] - world_T_ego[:, 4:])
+    ahead = (ego_R_world * Rotation.from_quat(world_T_box[:, :4], scalar_first=True)).apply([1.0, 0.0, 0.0])
+    return centre, np.arctan2(ahead[:, 1], ahead[:, 0])
+
+
+def _lists(owner: NDArray[np.int64], count: int, columns: dict[str, pa.Array]) -> pa.ListArray:
+    """Rows of ``columns``, sorted by ``owner``, as one list per owner."""
+    offsets = np.searchsorted(owner, np.arange(count + 1)).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.StructArray.from_arrays(columns.values(), columns.keys()))
+
+
+def _fixed(values: _Floats) -> pa.FixedSizeListArray:
+    """(n, k) numbers as n lists of k."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
