@@ -113,6 +113,22 @@ def check_keys(kind: type[Any], tree: dict[str, Any], where: object, prefix: str
                 check_keys(inner, value, where, f"{prefix}{key}.")
 
 
+def chosen(argv: Sequence[str], key: str, default: str) -> str:
+    """Value of one dotted key in recipe files and words, before the parser is built: it decides other defaults."""
+    value: Any = default
+    for path in _config_paths(argv):
+        tree: Any = read_recipe(path)
+        for part in key.split("."):
+            tree = tree.get(part) if isinstance(tree, dict) else None
+        value = value if tree is None else tree
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        if word == f"--{key}":
+            value = following
+        elif word.startswith(f"--{key}="):
+            value = word.split("=", 1)[1]
+    return str(value)
+
+
 def _dataclasses_in(hint: Any) -> list[type[Any]]:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return [hint]

@@ -14,10 +14,12 @@ from torch.utils.data import DataLoader
 
 from ugocc.data.batch import Batch, collate
 from ugocc.data.dataset import FrameDataset
+from ugocc.data.frame import FrameSource
 from ugocc.errors import DataError
 from ugocc.evaluation.depth import DepthMetrics
 from ugocc.evaluation.files import write_prediction
 from ugocc.evaluation.occupancy import MapTenClass
+from ugocc.evaluation.origins import SceneOrigins
 from ugocc.evaluation.ray_iou import RayIoU
 from ugocc.labels import CLASSES, UNKNOWN
 from ugocc.models.assemble import OccupancyModel
@@ -30,12 +32,16 @@ METRICS: tuple[Metric, ...] = ("map_ten_class", "ray_iou", "depth")
 class Evaluation(LightningModule):
     """Feeds the predictions of a network to the metrics, and to files if asked."""
 
-    def __init__(self, model: OccupancyModel, metrics: Sequence[Metric], predictions: Path | None) -> None:
+    def __init__(
+        self, model: OccupancyModel, frames: FrameSource, metrics: Sequence[Metric], predictions: Path | None
+    ) -> None:
         super().__init__()
         self.model = model
+        grid = model.settings.input.grid
         self.predictions = predictions
         self.occupancy = MapTenClass()
-        self.rays = RayIoU(model.settings.input.grid) if "ray_iou" in metrics else None
+        self.rays = RayIoU(grid) if "ray_iou" in metrics else None
+        self.origins = SceneOrigins(frames, grid) if "ray_iou" in metrics else {}
         self.depth = DepthMetrics() if "depth" in metrics else None
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -46,7 +52,7 @@ class Evaluation(LightningModule):
         classes = prediction.occupancy.argmax(dim=1)
         self.occupancy.update(classes, batch.occupancy, batch.camera_visible)
         if self.rays is not None:
-            self.rays.update(classes, batch.occupancy)
+            self.rays.update(classes, batch.occupancy, [self.origins[token] for token in batch.tokens])
         if self.depth is not None:
             self.depth.update(prediction.expected_depth(), batch.depth)
         if self.predictions is not None:
@@ -86,7 +92,7 @@ def evaluate(
     Raises:
         DataError: a frame without an occupancy label.
     """
-    task = Evaluation(model, metrics, predictions)
+    task = Evaluation(model, data.source, metrics, predictions)
     batches = DataLoader(data, batch_size=1, collate_fn=collate, num_workers=workers)
     trainer = Trainer(
         accelerator=accelerator,

@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ugocc.config import parse_settings, plain
+from ugocc.config import chosen, parse_settings, plain
 from ugocc.data.batch import Batch, collate
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
@@ -112,8 +112,9 @@ class SourceRecipe:
 
 
 def parse_source_recipe(argv: Sequence[str], **kwargs: Any) -> SourceRecipe:
-    """A recipe from command-line words; ``--model.name`` and ``--model.size`` decide the network's defaults."""
-    return parse_settings(SourceRecipe, argv, **kwargs)
+    """A recipe from command-line words; ``model.name`` and ``model.size`` decide the network's defaults."""
+    name, size = chosen(argv, "model.name", "flashocc"), chosen(argv, "model.size", "laptop")
+    return parse_settings(SourceRecipe, argv, {"model": plain(model_settings(name, size))}, **kwargs)
 
 
 def step_seed(seed: int, step: int, rank: int = 0) -> int:
