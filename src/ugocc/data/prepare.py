@@ -121,7 +121,7 @@ def _prepare_camera(frame: Frame, view: CameraView, points: Matrix | None, setti
         lidar = lidar_points_in_camera(points, ego_T_camera, affine @ view.intrinsics, width, height, near, far)
     image, recorded = _read_image(view), None
     if np.any(view.distortion):
-        lens = (view.intrinsics.tobytes(), np.asarray(view.distortion, dtype=np.float64).tobytes())
+        lens = tuple(np.asarray(a, dtype=np.float64).tobytes() for a in (view.intrinsics, view.distortion))
         recorded = _recorded_pixels(lens, (view.width, view.height), (width, height))
         image = _undistort_and_resize(image, recorded)
     else:
@@ -165,7 +165,7 @@ def _undistort_and_resize(image: Tensor, recorded: NDArray[np.float32]) -> Tenso
         image: recorded picture.
         recorded: (h + 2, w + 2, 2) of :func:`_recorded_pixels`.
     """
-    height, width = recorded.shape[0] - 2, recorded.shape[1] - 2
+    width = recorded.shape[1] - 2
     size = torch.tensor([image.shape[2], image.shape[1]])
     between = image
     if image.shape[2] > 2 * width:
@@ -194,7 +194,7 @@ def _read_maps(
         row = nearest[..., 1].clip(0, view.height - 1)
         visible = _inside(recorded, [view.width, view.height])
     if view.own_car is not None:
-        visible = visible & ~_checked(view, "own_car", view.own_car())[row, column]
+        visible = visible & (_checked(view, "own_car", view.own_car())[row, column] == 0)
     if view.semantics is None:
         return None, visible
     semantics = _checked(view, "semantics", view.semantics())[row, column]
@@ -216,7 +216,7 @@ def _inside(recorded: NDArray[np.float32], size: list[int]) -> NDArray[np.bool_]
 
 @lru_cache(maxsize=16)
 def _recorded_pixels(
-    lens: tuple[bytes, bytes], recorded_size: tuple[int, int], size: tuple[int, int]
+    lens: tuple[bytes, ...], recorded_size: tuple[int, int], size: tuple[int, int]
 ) -> NDArray[np.float32]:
     """Where in the recorded (distorted) picture each pixel of the ideal, resized one comes from.
 

@@ -1,0 +1,178 @@
+"""Frames of a source as a torch dataset of batches, prepared once and augmented anew at each visit."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ugocc.data.batch import Batch
+from ugocc.data.cache import Cache, files_behind
+from ugocc.data.frame import Frame, FrameSource
+from ugocc.data.occupancy import check_grid
+from ugocc.data.prepare import InputSettings, Prepared, prepare, without_labels
+from ugocc.data.transforms import AugmentSettings, make_sample
+from ugocc.errors import DataError
+
+_CHUNK = 8
+
+
+class FrameDataset(Dataset[Batch]):
+    """Batches of one sample each, for :func:`ugocc.data.batch.collate`.
+
+    Sample ``index`` at its visit number ``visit`` is a function of (seed, visit, index) alone: the number of workers,
+    the order, and stopping and resuming change nothing.
+
+    Args:
+        source: where frames come from.
+        settings: what the network is fed.
+        augment: random changes; None for none.
+        cache: folder of prepared frames, made and refreshed as needed; None prepares anew each time.
+        seed: of the augmentation.
+        fleet_id: 0 source, 1 target.
+        labelled: false for a fleet that is not to be learned from with labels: its occupancy, lidar and 2D labels are
+            taken away before anything is read, so batches hold 255 and 0 in their place.
+    """
+
+    def __init__(
+        self,
+        source: FrameSource,
+        settings: InputSettings,
+        augment: AugmentSettings | None = None,
+        cache: Path | None = None,
+        seed: int = 0,
+        fleet_id: int = 0,
+        labelled: bool = True,
+    ) -> None:
+        self.source, self.settings, self.augment = source, settings, augment
+        self.cache = None if cache is None else Cache(cache, settings)
+        self.seed, self.fleet_id, self.labelled = seed, fleet_id, labelled
+        self._epoch = 0
+        self._index_of = {token: index for index, token in enumerate(source.tokens)}
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, item: int | tuple[int, int]) -> Batch:
+        """Sample ``index`` in the current epoch, or (index, visit)."""
+        index, visit = item if isinstance(item, tuple) else (item, self._epoch)
+        rng = np.random.default_rng((self.seed, visit, index))
+        return make_sample(self.prepared(index), self.settings, self.augment, rng, self.fleet_id)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Visit number of samples asked for by their index alone.
+
+        Data-loading processes that outlive an epoch do not hear of it; a sampler that yields (index, visit) reaches
+        them.
+        """
+        self._epoch = epoch
+
+    def frame(self, index: int) -> Frame:
+        """The frame, without its labels if the dataset is unlabelled."""
+        frame = self.source[index]
+        return frame if self.labelled else without_labels(frame)
+
+    def prepared(self, index: int) -> Prepared:
+        """The frame at the network's scale, from the cache if it is there and still true."""
+        frame = self.frame(index)
+        found = self.cache.load(frame) if self.cache else None
+        if found is not None:
+            return found
+        made = prepare(frame, self.settings)
+        if self.cache:
+            self.cache.save(frame, made)
+        return made
+
+    def neighbour(self, index: int, step: int) -> int | None:
+        """Index of the frame ``step`` frames later (negative: earlier) in the same scene; None if it is not here."""
+        for _ in range(abs(step)):
+            frame = self.source[index]
+            token = frame.next if step > 0 else frame.previous
+            other = None if token is None else self._index_of.get(token)
+            if other is None:
+                return None
+            index = other
+        return index
+
+    def check(self) -> None:
+        """Verify the record of every frame, without decoding contents, before anything is trained on it.
+
+        Raises:
+            DataError: no frames, a token used twice, no cameras, a labelled dataset without an occupancy label, a
+                label grid that does not fit, or a missing file.
+        """
+        if not len(self):
+            raise DataError(self.source.fleet, "frames", "none", "at least one frame")
+        if len(self._index_of) < len(self):
+            tokens = self.source.tokens
+            twice = next(token for i, token in enumerate(tokens) if self._index_of[token] != i)
+            raise DataError(self.source.fleet, "token", f"{twice} twice", "one frame per token")
+        for index in range(len(self)):
+            self._check_frame(self.frame(index))
+
+    def fill_cache(self, progress: Callable[[int, int], None] | None = None, workers: int = 1) -> None:
+        """Prepare every frame that is not in the cache.
+
+        Args:
+            progress: called with the numbers of frames done and in all.
+            workers: processes; one does the work here.
+
+        Raises:
+            ValueError: the dataset has no cache.
+        """
+        if self.cache is None:
+            raise ValueError("no cache to fill")
+        chunks = [range(first, min(first + _CHUNK, len(self))) for first in range(0, len(self), _CHUNK)]
+        done = 0
+        for count in self._fill_chunks(chunks, workers):
+            done += count
+            if progress:
+                progress(done, len(self))
+
+    def _fill_chunks(self, chunks: list[range], workers: int) -> Iterable[int]:
+        if workers <= 1:
+            yield from (_fill(self, chunk) for chunk in chunks)
+            return
+        # OpenMP does not survive a fork.
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker, initargs=(self,)) as pool:
+            try:
+                yield from (job.result() for job in as_completed([pool.submit(_fill_chunk, c) for c in chunks]))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _check_frame(self, frame: Frame) -> None:
+        if not frame.cameras:
+            raise DataError(frame.token, "cameras", "none", "at least one camera")
+        if self.labelled:
+            if frame.occupancy is None:
+                raise DataError(frame.token, "occupancy", "no label", "an occupancy label in every frame")
+            check_grid(frame.occupancy_grid, self.settings.grid, frame.token)
+        for file in files_behind(frame):
+            if not file.exists():
+                raise DataError(file, "file", "nothing there", f"a file of frame {frame.token}")
+
+
+_worker_dataset: FrameDataset
+
+
+def _start_worker(dataset: FrameDataset) -> None:
+    global _worker_dataset
+    torch.set_num_threads(1)
+    _worker_dataset = dataset
+
+
+def _fill_chunk(indices: range) -> int:
+    return _fill(_worker_dataset, indices)
+
+
+def _fill(dataset: FrameDataset, indices: range) -> int:
+    for index in indices:
+        dataset.prepared(index)
+    return len(indices)

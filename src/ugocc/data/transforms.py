@@ -1,0 +1,249 @@
+"""Prepared to Batch: crop and augmentation, in which image, calibration, depth and labels move together.
+
+All that happens to a picture's geometry is one affine map of pixels, applied by one resampling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ugocc.data.batch import Batch
+from ugocc.data.depth_map import rasterise_depth
+from ugocc.data.frame import OccupancyLabel
+from ugocc.data.prepare import InputSettings, Prepared, PreparedCamera
+from ugocc.geometry.camera import crop_affine, flip_affine, resize_affine, rotate_affine
+from ugocc.geometry.grid import VoxelGrid
+from ugocc.geometry.rigid import Matrix
+from ugocc.labels import UNKNOWN
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """Random changes of a training sample (METHOD section 1). Each camera draws its own geometry."""
+
+    scale: tuple[float, float] = (-0.06, 0.11)
+    """Range of the scale jitter: images are resized by 1 plus a draw from it, then cropped at a random column."""
+    rotation_degrees: float = 5.4
+    """Largest rotation of an image about its centre, either way."""
+    flip: float = 0.5
+    """Probability of mirroring an image."""
+    crop: float = 0.0
+    """Largest random shift of the crop upwards from the bottom rows, as a share of the network's rows."""
+    colour: float = 0.0
+    """Strength of the jitter of brightness, contrast, saturation, white balance and hue; 0 leaves colours alone."""
+    bev_flip_x: float = 0.5
+    """Probability of mirroring the volume front to back."""
+    bev_flip_y: float = 0.5
+    """Probability of mirroring the volume left to right."""
+    camera_drop: float = 0.0
+    """Probability of losing each camera; one always stays."""
+
+
+class _NetworkView(NamedTuple):
+    """What one camera contributes to a batch."""
+
+    image: Tensor
+    """(3, H, W) float32 in [0, 1], black outside the picture."""
+    inside: Tensor
+    """(H, W) bool, pixels the prepared picture covers."""
+    pixel_mask: Tensor
+    """(H, W) bool, pixels that show the world."""
+    semantics: Tensor
+    """(H, W) uint8, 255 where unknown or not the world."""
+    depth: Tensor
+    """(H, W) float32 metres, 0 where there is no return or not the world."""
+
+
+def make_sample(
+    prepared: Prepared,
+    settings: InputSettings,
+    augment: AugmentSettings | None = None,
+    rng: np.random.Generator | None = None,
+    fleet_id: int = 0,
+) -> Batch:
+    """A batch of one sample.
+
+    Args:
+        prepared: what :func:`ugocc.data.prepare.prepare` made with the same ``settings``.
+        settings: sizes and grid.
+        augment: random changes; None takes the bottom rows of every picture as they are.
+        rng: source of the random changes.
+        fleet_id: 0 source, 1 target.
+
+    Raises:
+        ValueError: ``augment`` without ``rng``.
+    """
+    if augment is not None and rng is None:
+        raise ValueError("augmentation needs a random generator")
+    cameras = prepared.cameras
+    affines = [_network_T_prepared(camera, settings, augment, rng) for camera in cameras]
+    views = [_network_view(c, affine, settings) for c, affine in zip(cameras, affines, strict=True)]
+    images = torch.stack([view.image for view in views])
+    bev_T_ego, mirrored = np.eye(4), tuple[int, ...]()
+    camera_mask = torch.ones(len(cameras), dtype=torch.bool)
+    if augment is not None and rng is not None:
+        if augment.colour:
+            inside = torch.stack([view.inside for view in views])
+            images = jitter_colour(images, augment.colour, rng).mul_(inside[:, None])
+        bev_T_ego, mirrored = _mirror_volume(settings.grid, augment, rng)
+        camera_mask = _surviving_cameras(len(cameras), augment.camera_drop, rng)
+    image_affines = [a @ c.prepared_T_recorded for a, c in zip(affines, cameras, strict=True)]
+    seen = camera_mask[:, None, None]
+    label = _label(prepared.occupancy, settings.grid, mirrored)
+    return Batch(
+        images=(images if camera_mask.all() else images * seen[:, None])[None],
+        camera_mask=camera_mask[None],
+        intrinsics=_float32([c.intrinsics for c in cameras]),
+        image_affine=_float32(image_affines),
+        ego_T_camera=_float32([c.ego_T_camera for c in cameras]),
+        bev_T_ego=_float32(bev_T_ego),
+        world_T_ego=torch.from_numpy(np.array(prepared.world_T_ego, dtype=np.float64))[None],
+        depth=torch.stack([view.depth for view in views]).mul_(seen)[None],
+        semantics_2d=torch.stack([view.semantics for view in views]).masked_fill_(~seen, UNKNOWN)[None],
+        pixel_mask=torch.stack([view.pixel_mask for view in views]).logical_and_(seen)[None],
+        occupancy=torch.from_numpy(label.semantics)[None],
+        camera_visible=torch.from_numpy(label.camera_mask)[None],
+        lidar_visible=torch.from_numpy(label.lidar_mask)[None],
+        fleet=torch.tensor([fleet_id]),
+        tokens=(prepared.token,),
+    )
+
+
+def jitter_colour(images: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
+    """Random brightness, contrast, saturation, white balance and hue, the same for all images.
+
+    All of them are one affine map of RGB: a fleet's cameras share their look, and one product is fast.
+
+    Args:
+        images: (N, 3, H, W) in [0, 1].
+        strength: factors are drawn from 1 +- strength (white balance: half of it), hue turns by up to 45 degrees
+            times strength.
+        rng: source of randomness.
+
+    Returns:
+        (N, 3, H, W) in [0, 1], a new tensor.
+    """
+    brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3)
+    balance = np.diag(rng.uniform(1 - strength / 2, 1 + strength / 2, 3))
+    hue = np.deg2rad(45 * strength) * rng.uniform(-1, 1)
+    # Hue turns the plane of the two colour differences of YIQ (the NTSC colour space), saturation scales it.
+    yiq = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+    c, s = saturation * np.cos(hue), saturation * np.sin(hue)
+    chroma = np.linalg.inv(yiq) @ np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) @ yiq
+    matrix = torch.from_numpy(brightness * contrast * balance @ chroma).to(images.dtype)
+    grey = brightness * (1 - contrast) * float(images.mean())
+    return torch.einsum("ij,njhw->nihw", matrix, images).add_(grey).clamp_(0, 1)
+
+
+def _network_T_prepared(
+    camera: PreparedCamera, settings: InputSettings, augment: AugmentSettings | None, rng: np.random.Generator | None
+) -> Matrix:
+    """(3, 3) map from pixels of the prepared picture to those of the network's image."""
+    height, width = camera.image.shape[1:]
+    if augment is None or rng is None:
+        return crop_affine(0, height - settings.height)
+    scale = 1 + rng.uniform(*augment.scale)
+    spare = width * scale - settings.width
+    left = rng.uniform(min(spare, 0), max(spare, 0))
+    top = height * scale - settings.height - settings.height * augment.crop * rng.uniform()
+    affine = crop_affine(left, top) @ resize_affine(scale, scale)
+    if rng.uniform() < augment.flip:
+        affine = flip_affine(settings.width) @ affine
+    turn = augment.rotation_degrees * rng.uniform(-1, 1)
+    return rotate_affine(turn, settings.width, settings.height) @ affine if turn else affine
+
+
+def _network_view(camera: PreparedCamera, network_T_prepared: Matrix, settings: InputSettings) -> _NetworkView:
+    size = (settings.height, settings.width)
+    shift = np.round(network_T_prepared[:2, 2]).astype(int)
+    if np.array_equal(network_T_prepared, crop_affine(-shift[0], -shift[1])):
+        image, inside, visible, semantics = _shifted(camera, int(shift[0]), int(shift[1]), size)
+    else:
+        image, inside, visible, semantics = _resampled(camera, network_T_prepared, size)
+    points = camera.lidar[:, :2] @ network_T_prepared[:2, :2].T + network_T_prepared[:2, 2]
+    depth = torch.from_numpy(rasterise_depth(points[:, 0], points[:, 1], camera.lidar[:, 2], *size))
+    return _NetworkView(image, inside, visible, semantics.masked_fill_(~visible, UNKNOWN), depth.mul_(visible))
+
+
+def _shifted(camera: PreparedCamera, right: int, down: int, size: tuple[int, int]) -> tuple[Tensor, ...]:
+    """Image, inside, visible, semantics of a picture moved by whole pixels: nothing is interpolated."""
+    height, width = camera.image.shape[1:]
+    rows = slice(max(0, down), max(0, min(size[0], height + down)))
+    columns = slice(max(0, right), max(0, min(size[1], width + right)))
+    from_rows = slice(rows.start - down, rows.stop - down)
+    from_columns = slice(columns.start - right, columns.stop - right)
+    image, inside = torch.zeros(3, *size), torch.zeros(size, dtype=torch.bool)
+    semantics = torch.full(size, UNKNOWN, dtype=torch.uint8)
+    torch.mul(torch.from_numpy(camera.image)[:, from_rows, from_columns], 1 / 255, out=image[:, rows, columns])
+    inside[rows, columns] = True
+    visible = inside.clone()
+    if camera.visible is not None:
+        visible[rows, columns] = torch.from_numpy(camera.visible)[from_rows, from_columns]
+    if camera.semantics is not None:
+        semantics[rows, columns] = torch.from_numpy(camera.semantics)[from_rows, from_columns]
+    return image, inside, visible, semantics
+
+
+def _resampled(camera: PreparedCamera, network_T_prepared: Matrix, size: tuple[int, int]) -> tuple[Tensor, ...]:
+    """Image (bilinear), inside, visible, semantics (nearest) of a picture under an affine map."""
+    height, width = camera.image.shape[1:]
+    (a, b, c), (d, e, f) = np.linalg.inv(network_T_prepared)[:2].tolist()
+    row, column = torch.arange(size[0], dtype=torch.float32)[:, None], torch.arange(size[1], dtype=torch.float32)
+    u, v = a * column + (b * row + c), d * column + (e * row + f)
+    grid = torch.stack([(2 * u + 1) / width - 1, (2 * v + 1) / height - 1], dim=-1)
+    image = torch.from_numpy(camera.image)[None].float().mul_(1 / 255)
+    image = F.grid_sample(image, grid[None], padding_mode="border", align_corners=False)[0]
+    inside = (u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)
+    image *= inside
+    visible, semantics = inside, torch.full(size, UNKNOWN, dtype=torch.uint8)
+    if camera.visible is not None or camera.semantics is not None:
+        nearest_row = (v + 0.5).floor_().long().clamp_(0, height - 1)
+        nearest = (u + 0.5).floor_().long().clamp_(0, width - 1).add_(nearest_row, alpha=width)
+        if camera.visible is not None:
+            visible = inside & torch.from_numpy(camera.visible).take(nearest)
+        if camera.semantics is not None:
+            semantics = torch.from_numpy(camera.semantics).take(nearest)
+    return image, inside, visible, semantics
+
+
+def _mirror_volume(
+    grid: VoxelGrid, augment: AugmentSettings, rng: np.random.Generator
+) -> tuple[Matrix, tuple[int, ...]]:
+    """bev_T_ego of randomly mirroring the volume about the middle of its box, and the axes mirrored."""
+    bev_T_ego, mirrored = np.eye(4), tuple[int, ...]()
+    for axis, probability in enumerate((augment.bev_flip_x, augment.bev_flip_y)):
+        if rng.uniform() < probability:
+            bev_T_ego[axis, axis] = -1
+            bev_T_ego[axis, 3] = grid.lower[axis] + grid.upper[axis]
+            mirrored += (axis,)
+    return bev_T_ego, mirrored
+
+
+def _surviving_cameras(count: int, drop: float, rng: np.random.Generator) -> Tensor:
+    """(count,) bool; one camera always stays."""
+    draws = rng.uniform(size=count)
+    kept = draws >= drop
+    kept[draws.argmax()] = True
+    return torch.from_numpy(kept)
+
+
+def _label(label: OccupancyLabel | None, grid: VoxelGrid, mirrored: tuple[int, ...]) -> OccupancyLabel:
+    if label is None:
+        unseen = np.zeros(grid.shape, dtype=bool)
+        return OccupancyLabel(np.full(grid.shape, UNKNOWN, dtype=np.uint8), unseen, unseen.copy())
+    # Copies also without mirroring: a batch may outlive the mapped cache file and be written to.
+    return OccupancyLabel(
+        semantics=np.flip(label.semantics, mirrored).copy(),
+        camera_mask=np.flip(label.camera_mask, mirrored).copy(),
+        lidar_mask=np.flip(label.lidar_mask, mirrored).copy(),
+    )
+
+
+def _float32(matrices: Matrix | list[Matrix]) -> Tensor:
+    return torch.from_numpy(np.array(matrices, dtype=np.float32))[None]
