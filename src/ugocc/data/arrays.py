@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from ugocc.errors import DataError
 
+BROKEN = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error)
+"""What numpy raises on a file that is damaged, or holds objects."""
+
 
 def read_npz(path: Path, keys: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, NDArray[Any]]:
     """Some arrays of an ``npz`` file, all of one shape. Object arrays are refused.
@@ -32,7 +35,7 @@ def read_npz(path: Path, keys: tuple[str, ...], shape: tuple[int, ...]) -> dict[
             arrays = {key: stored[key] for key in keys}
     except FileNotFoundError:
         raise DataError(path, "file", "nothing there", "an npz file") from None
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except BROKEN as error:
         if isinstance(error, DataError):
             raise
         raise DataError(path, "file", str(error).splitlines()[0], "an undamaged npz file of plain arrays") from None
@@ -42,27 +45,27 @@ def read_npz(path: Path, keys: tuple[str, ...], shape: tuple[int, ...]) -> dict[
     return arrays
 
 
-def as_mask(path: Path, key: str, array: NDArray[Any]) -> NDArray[np.bool_]:
+def as_mask(where: object, key: str, array: NDArray[Any]) -> NDArray[np.bool_]:
     """A mask stored as bool or as zeros and ones.
 
     Raises:
         DataError: any other value.
     """
     if array.dtype != np.bool_ and not np.isin(array, (0, 1)).all():
-        raise DataError(path, key, f"values up to {array.max()}", "only 0 and 1")
+        raise DataError(where, key, f"values up to {array.max()}", "only 0 and 1")
     return array.astype(bool)
 
 
-def as_labels(path: Path, key: str, array: NDArray[Any], allowed: frozenset[int]) -> NDArray[np.uint8]:
+def as_labels(where: object, key: str, array: NDArray[Any], allowed: frozenset[int]) -> NDArray[np.uint8]:
     """Label ids as uint8.
 
     Raises:
         DataError: not whole numbers, or an id that is not in ``allowed``.
     """
     if not np.issubdtype(array.dtype, np.integer):
-        raise DataError(path, key, f"type {array.dtype}", "whole numbers")
+        raise DataError(where, key, f"type {array.dtype}", "whole numbers")
     present = np.unique(array)
     strange = [int(value) for value in present if int(value) not in allowed]
     if strange:
-        raise DataError(path, key, f"ids {strange[:5]}", f"ids among {sorted(allowed)}")
+        raise DataError(where, key, f"ids {strange[:5]}", f"ids among {sorted(allowed)}")
     return array.astype(np.uint8)

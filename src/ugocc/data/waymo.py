@@ -139,24 +139,13 @@ class WaymoSource:
         return self._tokens[other] if same_scene else None
 
     def check(self) -> None:
-        """Read the tables of every segment, build every frame, and decode the heavy parts of each segment's first.
+        """Read the tables of every segment and build every frame; pictures, points and labels are not decoded.
 
         Raises:
             DataError: the first thing that cannot be used.
         """
-        seen = None
-        for frame in self:
-            if frame.scene == seen:
-                continue
-            seen = frame.scene
-            for camera in frame.cameras:
-                camera.image()
-                if camera.semantics is not None:
-                    camera.semantics()
-            if frame.lidar is not None:
-                frame.lidar.points()
-            if frame.occupancy is not None:
-                frame.occupancy()
+        for _ in self:
+            pass
 
 
 def read_occupancy(path: Path, infov: bool = False) -> OccupancyLabel:
@@ -220,7 +209,9 @@ def _camera_view(segment: Segment, time: int, camera: int) -> CameraView:
         ego_T_camera=calibration.ego_T_camera,
         world_T_ego=row.world_T_ego,
         timestamp_us=row.timestamp_us,
-        semantics=labels and partial(_read_semantics, segment.file("camera_segmentation"), labels, size),
+        semantics=None
+        if labels is None
+        else partial(_read_semantics, segment.file("camera_segmentation"), labels, size),
     )
 
 

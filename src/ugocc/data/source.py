@@ -1,0 +1,102 @@
+"""Any fleet by its folder: which reader fits is seen from what lies in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+from ugocc.data.fleet import FleetSource
+from ugocc.data.fleet_manifest import MANIFESTS
+from ugocc.data.frame import Frame, FrameSource
+from ugocc.data.nuscenes import NuScenesSource
+from ugocc.data.waymo import REQUIRED, SPLITS, WaymoSource
+from ugocc.errors import DataError
+
+
+def open_fleet(root: Path, split: str, name: str | None = None, every: int = 1) -> FrameSource:
+    """Open a folder of frames, whatever its layout.
+
+    Args:
+        root: folder with a manifest (docs/own-fleet.md), a nuScenes folder (``v1.0-*``), or a Waymo v2 folder
+            (``training``, ``validation``, ``testing`` with one folder per component).
+        split: ``train``, ``val`` or ``test``.
+        name: name the frames carry; the layout's own if None.
+        every: keep every so many frames of each scene, from the first.
+
+    Raises:
+        DataError: no layout fits (says what was looked for), or the reader found something wrong.
+    """
+    root = Path(root)
+    layout = layout_of(root)
+    if layout == "fleet":
+        return FleetSource(root, split, name, every)
+    if layout == "waymo":
+        return WaymoSource(root, split, fleet=name or "waymo", every=every)
+    if layout == "nuscenes":
+        source = NuScenesSource(root, split, fleet=name or "nuscenes")
+        return source if every == 1 else Thinned(source, every)
+    below = [p.name for p in sorted(root.iterdir()) if p.is_dir() and layout_of(p)] if root.is_dir() else []
+    found = f"no known layout, but one in {', '.join(below)} below it" if below else "no known layout"
+    raise DataError(
+        root,
+        "folder",
+        found if root.is_dir() else "no such folder",
+        f"{' or '.join(MANIFESTS)} (own logs), a folder v1.0-* (nuScenes), "
+        f"or {'/'.join(SPLITS.values())} with {', '.join(REQUIRED)} (Waymo v2)",
+    )
+
+
+def layout_of(root: Path) -> str | None:
+    """``fleet``, ``nuscenes``, ``waymo``, or None if the folder has none of these layouts."""
+    if any((root / name).is_file() for name in MANIFESTS):
+        return "fleet"
+    if any(p.is_dir() for p in root.glob("v1.0-*")):
+        return "nuscenes"
+    if any((root / split / component).is_dir() for split in SPLITS.values() for component in REQUIRED):
+        return "waymo"
+    return None
+
+
+class Thinned:
+    """Every so many frames of each scene of a source, from the first, linked to each other.
+
+    Args:
+        source: what to thin.
+        every: how many frames to go forward, from 1.
+    """
+
+    def __init__(self, source: FrameSource, every: int) -> None:
+        if every < 1:
+            raise ValueError(f"every = {every}, expected a whole number from 1")
+        self.fleet, self._source = source.fleet, source
+        tokens = source.tokens
+        scenes = groupby(range(len(source)), key=lambda index: source[index].scene)
+        self._places: list[tuple[int, str | None, str | None]] = []
+        for _, members in scenes:
+            kept = list(members)[::every]
+            around = [None, *(tokens[index] for index in kept), None]
+            self._places += list(zip(kept, around, around[2:], strict=False))
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Frame:
+        place, before, after = self._places[index]
+        return replace(self._source[place], previous=before, next=after)
+
+    @property
+    def tokens(self) -> list[str]:
+        """Token of every frame, in order."""
+        tokens = self._source.tokens
+        return [tokens[place] for place, _, _ in self._places]
+
+    def check(self) -> None:
+        """What the thinned source checks."""
+        check = getattr(self._source, "check", None)
+        if check is not None:
+            check()
