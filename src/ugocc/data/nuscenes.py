@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -217,16 +218,17 @@ def read_occupancy(path: Path) -> OccupancyLabel:
         DataError: no file, a key missing, another shape than 200x200x16, or ids outside 0..17.
     """
     shape = OCC3D_GRID.shape
+    data = read_bytes(path, "occupancy")
     arrays: dict[str, NDArray[Any]] = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
             for key in ("semantics", "mask_lidar", "mask_camera"):
                 if key not in file:
                     raise DataError(path, key, f"only {', '.join(file.files)}", "this array")
                 arrays[key] = file[key]
+    except DataError:
+        raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(path, "occupancy", str(error) or type(error).__name__, "a readable npz file") from error
     for key, array in arrays.items():
         if array.shape != shape or array.dtype.kind not in "buif":

@@ -7,6 +7,9 @@ memory follows what is kept. Poses are seven numbers: quaternion w, x, y, z, the
 
 from __future__ import annotations
 
+import math
+import sys
+from array import array
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -30,6 +33,17 @@ LABEL_TABLES: Final = ("sample_annotation", "instance", "category", "lidarseg")
 _Floats = NDArray[np.float64]
 
 
+class _Calibration(NamedTuple):
+    """One row of calibrated_sensor."""
+
+    channel: str
+    rank: int
+    """Position of the channel in sensor.json."""
+    is_camera: bool
+    intrinsics: list[float] | None
+    ego_T_sensor: list[float]
+
+
 class _Recording(NamedTuple):
     """One kept row of sample_data."""
 
@@ -37,23 +51,27 @@ class _Recording(NamedTuple):
     """Row of the key frame it belongs to."""
     rank: int
     """Order within the key frame: the rig's order for cameras, microseconds for sweeps."""
-    name: str
+    sensor: _Calibration
     file: str
     width: int
     height: int
     timestamp_us: int
-    calibration: str
     pose: str
+    """Token in ego_pose."""
     labels: str | None
+    """lidarseg file."""
 
 
-class _Calibration(NamedTuple):
-    channel: str
-    rank: int
-    """Position of the channel in sensor.json."""
-    is_camera: bool
-    intrinsics: list[float] | None
-    ego_T_sensor: list[float]
+class _Poses(NamedTuple):
+    """The wanted rows of ego_pose."""
+
+    row_of: dict[str, int]
+    values: _Floats
+    """(n, 7)."""
+
+    def of(self, recordings: list[_Recording]) -> _Floats:
+        """(m, 7) ego poses of m recordings."""
+        return self.values[[self.row_of[recording.pose] for recording in recordings]]
 
 
 def build_index(tables: Path) -> pa.Table:
@@ -77,7 +95,7 @@ def build_index(tables: Path) -> pa.Table:
     calibrations = _calibrations(tables)
     cameras, lidar, sweeps = _recordings(tables, rows, calibrations)
     poses = _poses(tables, {r.pose for group in (cameras, lidar, sweeps) for r in group})
-    world_T_ego = np.array([poses[r.pose] for r in _key_recordings(tables, samples, cameras, lidar)]).reshape(-1, 7)
+    world_T_ego = poses.of(_key_recordings(tables, samples, cameras, lidar))
     return pa.table(
         {
             "token": [sample["token"] for sample in samples],
@@ -86,9 +104,9 @@ def build_index(tables: Path) -> pa.Table:
             "previous": pa.array([sample["prev"] or None for sample in samples], pa.string()),
             "next": pa.array([sample["next"] or None for sample in samples], pa.string()),
             "world_T_ego": _fixed(world_T_ego),
-            "cameras": _recording_lists(cameras, len(samples), calibrations, poses),
-            "lidar": _recording_lists(lidar, len(samples), calibrations, poses),
-            "sweeps": _recording_lists(sweeps, len(samples), calibrations, poses),
+            "cameras": _recording_lists(cameras, len(samples), poses),
+            "lidar": _recording_lists(lidar, len(samples), poses),
+            "sweeps": _recording_lists(sweeps, len(samples), poses),
             "boxes": _box_lists(tables, rows, world_T_ego),
         }
     )
@@ -117,14 +135,14 @@ def _calibrations(tables: Path) -> dict[str, _Calibration]:
         for row in table_rows(where):
             token = row["token"]
             sensor = follow(sensors, row["sensor_token"], where, "sensor_token", "sensor")
-            pose = [*row["rotation"], *row["translation"]]
-            _check_poses(np.array([pose]), [token], where)
+            pose = array("d")
+            _append_pose(pose, row, where)
             camera = sensor["modality"] == "camera"
             matrix = None
             if camera:
                 checked = check_intrinsics(row["camera_intrinsic"], where, f"camera_intrinsic of token {token}")
                 matrix = checked.ravel().tolist()
-            out[token] = _Calibration(sensor["channel"], rank[row["sensor_token"]], camera, matrix, pose)
+            out[token] = _Calibration(sensor["channel"], rank[row["sensor_token"]], camera, matrix, pose.tolist())
     return out
 
 
@@ -139,8 +157,10 @@ def _recordings(
     sweeps: list[_Recording] = []
     with fields_of(where):
         for row in table_rows(where):
-            token = row["calibrated_sensor_token"]
-            sensor: _Calibration = follow(calibrations, token, where, "calibrated_sensor_token", "calibrated_sensor")
+            calibration = row["calibrated_sensor_token"]
+            sensor: _Calibration = follow(
+                calibrations, calibration, where, "calibrated_sensor_token", "calibrated_sensor"
+            )
             is_key = row["is_key_frame"]
             if sensor.channel != LIDAR and not (is_key and sensor.is_camera):
                 continue
@@ -149,12 +169,11 @@ def _recordings(
                 _Recording(
                     sample=follow(rows, row["sample_token"], where, "sample_token", "sample"),
                     rank=sensor.rank if sensor.is_camera else row["timestamp"],
-                    name=sensor.channel,
+                    sensor=sensor,
                     file=row["filename"],
                     width=row["width"] or 0,
                     height=row["height"] or 0,
                     timestamp_us=row["timestamp"],
-                    calibration=token,
                     pose=row["ego_pose_token"],
                     labels=labels_of.get(row["token"]),
                 )
@@ -168,36 +187,36 @@ def _lidarseg_files(tables: Path) -> dict[str, str]:
         return {row["sample_data_token"]: row["filename"] for row in table_rows(where, optional=True)}
 
 
-def _poses(tables: Path, wanted: set[str]) -> dict[str, _Floats]:
+def _poses(tables: Path, wanted: set[str]) -> _Poses:
     where = tables / "ego_pose.json"
-    tokens: list[str] = []
-    values: list[list[float]] = []
+    row_of: dict[str, int] = {}
+    numbers = array("d")
     with fields_of(where):
         for row in table_rows(where):
             if row["token"] in wanted:
-                tokens.append(row["token"])
-                values.append([*row["rotation"], *row["translation"]])
-    missing = wanted.difference(tokens)
+                row_of[row["token"]] = len(row_of)
+                _append_pose(numbers, row, where)
+    missing = wanted.difference(row_of)
     if missing:
         raise DataError(
             tables / "sample_data.json", "ego_pose_token", f"token {min(missing)!r}", "a token of ego_pose.json"
         )
-    _check_poses(values, tokens, where)
-    return dict(zip(tokens, np.array(values, dtype=np.float64).reshape(-1, 7), strict=True))
+    return _Poses(row_of, np.array(numbers).reshape(-1, 7))
 
 
-def _check_poses(poses: _Floats | list[list[float]], tokens: list[str], where: Path) -> None:
-    try:
-        values = np.asarray(poses, dtype=np.float64).reshape(len(tokens), 7)
-    except ValueError as error:
-        raise DataError(where, "rotation, translation", "rows of other lengths", "4 and 3 numbers") from error
-    bad = ~(np.abs(np.linalg.norm(values[:, :4], axis=1) - 1) <= 0.01) | ~np.isfinite(values).all(axis=1)
-    if bad.any():
-        i = int(bad.argmax())
-        found = f"{values[i].tolist()} (norm of the quaternion {np.linalg.norm(values[i, :4]):.4g})"
+def _append_pose(numbers: array[float], row: Row, where: Path) -> None:
+    """Append w, x, y, z, x, y, z of a row with rotation and translation."""
+    rotation, translation = row["rotation"], row["translation"]
+    norm = math.hypot(*rotation)
+    if len(rotation) != 4 or len(translation) != 3 or not abs(norm - 1) <= 0.01 or not math.isfinite(sum(translation)):
         raise DataError(
-            where, f"rotation, translation of token {tokens[i]}", found, "a unit quaternion (w, x, y, z) and metres"
+            where,
+            f"rotation and translation of token {row['token']}",
+            f"{rotation} (norm {norm:.4g}) and {translation}",
+            "a unit quaternion w, x, y, z and three metres",
         )
+    numbers.extend(rotation)
+    numbers.extend(translation)
 
 
 def _key_recordings(
@@ -216,22 +235,19 @@ def _key_recordings(
     return [key[i] for i in range(len(samples))]
 
 
-def _recording_lists(
-    recordings: list[_Recording], count: int, calibrations: dict[str, _Calibration], poses: dict[str, _Floats]
-) -> pa.ListArray:
+def _recording_lists(recordings: list[_Recording], count: int, poses: _Poses) -> pa.ListArray:
     """One list of recordings per key frame."""
     ordered = sorted(recordings, key=lambda r: (r.sample, r.rank))
-    sensors = [calibrations[r.calibration] for r in ordered]
     columns = {
-        "name": pa.array([r.name for r in ordered], pa.string()),
+        "name": pa.array([r.sensor.channel for r in ordered], pa.string()),
         "file": pa.array([r.file for r in ordered], pa.string()),
         "width": pa.array([r.width for r in ordered], pa.int32()),
         "height": pa.array([r.height for r in ordered], pa.int32()),
         "timestamp_us": pa.array([r.timestamp_us for r in ordered], pa.int64()),
         "labels": pa.array([r.labels for r in ordered], pa.string()),
-        "intrinsics": pa.array([s.intrinsics for s in sensors], pa.list_(pa.float64(), 9)),
-        "ego_T_sensor": _fixed(np.array([s.ego_T_sensor for s in sensors]).reshape(-1, 7)),
-        "world_T_ego": _fixed(np.array([poses[r.pose] for r in ordered]).reshape(-1, 7)),
+        "intrinsics": pa.array([r.sensor.intrinsics for r in ordered], pa.list_(pa.float64(), 9)),
+        "ego_T_sensor": _fixed(np.array([r.sensor.ego_T_sensor for r in ordered]).reshape(-1, 7)),
+        "world_T_ego": _fixed(poses.of(ordered)),
     }
     return _lists(np.array([r.sample for r in ordered], dtype=np.int64), count, columns)
 
@@ -240,30 +256,24 @@ def _box_lists(tables: Path, rows: dict[str, int], world_T_ego: _Floats) -> pa.L
     """One list of boxes per key frame, moved from the world to the key ego frame."""
     label_of = _instance_labels(tables)
     where = tables / "sample_annotation.json"
-    tokens: list[str] = []
-    owners: list[int] = []
-    labels: list[int] = []
+    owners, labels, sizes, poses = array("q"), array("B"), array("d"), array("d")
     tracks: list[str] = []
-    sizes: list[list[float]] = []
-    poses: list[list[float]] = []
     with fields_of(where):
         for row in table_rows(where, optional=True):
-            instance = row["instance_token"]
+            instance = sys.intern(row["instance_token"])
             width, length, height = row["size"]
-            tokens.append(row["token"])
             owners.append(follow(rows, row["sample_token"], where, "sample_token", "sample"))
             labels.append(follow(label_of, instance, where, "instance_token", "instance"))
             tracks.append(instance)
-            sizes.append([length, width, height])
-            poses.append([*row["rotation"], *row["translation"]])
-    _check_poses(poses, tokens, where)
-    order = np.argsort(np.array(owners, dtype=np.int64), kind="stable")
-    owner = np.array(owners, dtype=np.int64)[order]
+            sizes.extend((length, width, height))
+            _append_pose(poses, row, where)
+    order = np.argsort(np.array(owners), kind="stable")
+    owner = np.array(owners)[order]
     centre, yaw = _in_ego(np.array(poses).reshape(-1, 7)[order], world_T_ego[owner])
     columns = {
-        "label": pa.array(np.array(labels, dtype=np.uint8)[order]),
+        "label": pa.array(np.array(labels)[order]),
         "centre": _fixed(centre),
-        "size": _fixed(np.array(sizes, dtype=np.float64).reshape(-1, 3)[order]),
+        "size": _fixed(np.array(sizes).reshape(-1, 3)[order]),
         "yaw": pa.array(yaw),
         "track": pa.array(tracks, pa.string()).take(pa.array(order)),
     }

@@ -94,8 +94,12 @@ def follow(table: Mapping[str, Any], token: str, where: Path, field: str, target
 
 @contextmanager
 def fields_of(path: Path) -> Iterator[None]:
-    """Turn the KeyError of a column that a row lacks into a DataError that names table and column."""
+    """Turn what a malformed row causes (a column that is missing or of another kind) into a DataError."""
     try:
         yield
+    except DataError:
+        raise
     except KeyError as error:
         raise DataError(path, str(error.args[0]), "a row without it", "this column in every row") from error
+    except (TypeError, ValueError) as error:
+        raise DataError(path, "row", str(error), "the columns of nuScenes v1.0") from error
