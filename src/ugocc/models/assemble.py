@@ -34,6 +34,7 @@ class OccupancyModel(nn.Module):
         self.settings = settings
         grid, context = settings.input.grid, settings.depth_net.context_channels
         self.image_encoder = ImageEncoder(settings.image_encoder, pretrained)
+        _check_image_size(settings.input, self.image_encoder.stride)
         self.depth_net = DepthNet(self.image_encoder.channels, settings.depth_net)
         self.lift = Lift(settings.lift, grid)
         self.branch = _branch(settings, context, grid)
@@ -98,6 +99,14 @@ def build_model(settings: ModelSettings, pretrained: bool = False) -> OccupancyM
         DataError: settings that do not fit together, or weights that cannot be had.
     """
     return OccupancyModel(settings, pretrained)
+
+
+def _check_image_size(images: InputSettings, stride: int) -> None:
+    """Feature cells must tile the image, or their rays and their lidar returns would be those of other pixels."""
+    if images.width % stride or images.height % stride:
+        raise DataError(
+            "model", "input", f"images of {images.width} x {images.height}", f"width and height divisible by {stride}"
+        )
 
 
 def _branch(settings: ModelSettings, inputs: int, grid: VoxelGrid) -> FlatBranch | VolumeBranch:

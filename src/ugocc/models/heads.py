@@ -66,7 +66,7 @@ class HeightHead(nn.Module):
         self.heights = heights
         self.enter = nn.Sequential(nn.Conv2d(inputs, settings.channels, 3, padding=1), nn.ReLU(inplace=True))
         # A network per column is a stack of 1x1 convolutions.
-        self.hidden = nn.Sequential(nn.Conv2d(settings.channels, settings.hidden, 1), nn.Softplus())
+        self.hidden = nn.Sequential(nn.Conv2d(settings.channels, settings.hidden, 1), nn.ReLU(inplace=True))
         self.classify = nn.Conv2d(settings.hidden, heights * NUM_CLASSES, 1)
         with torch.no_grad():
             _bias(self.classify).copy_(class_prior().repeat(heights))
