@@ -24,3 +24,24 @@ def real_nuscenes_root(real_data: Path, tmp_path_factory: pytest.TempPathFactory
     """The three real nuScenes frames as a v1.0-mini folder: scene-0061 (train, 1 frame), scene-0103 (val, 2 frames)."""
     helper = runpy.run_path(str(Path(__file__).parent / "data" / "real_nuscenes.py"))
     return helper["build_real_nuscenes"](real_data, tmp_path_factory.mktemp("real") / "nuscenes")
+
+
+@pytest.fixture(scope="session")
+def real_waymo_root(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real Waymo frame as a v2 Parquet folder (split train), with its 3D boxes and panoptic labels."""
+    helper = runpy.run_path(str(Path(__file__).parent / "data" / "real_fleets.py"))
+    return helper["build_real_waymo"](real_data, tmp_path_factory.mktemp("real") / "waymo")
+
+
+@pytest.fixture(scope="session")
+def real_waymo_fleet_root(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same Waymo frame as an own-fleet folder (split train): pictures, lens distortion, labels, boxes."""
+    helper = runpy.run_path(str(Path(__file__).parent / "data" / "real_fleets.py"))
+    return helper["build_real_waymo_fleet"](real_data, tmp_path_factory.mktemp("real") / "waymo_fleet")
+
+
+@pytest.fixture(scope="session")
+def real_ddad_root(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three real frames, one second apart, of a rig nobody here has seen, as an own-fleet folder (split train)."""
+    helper = runpy.run_path(str(Path(__file__).parent / "data" / "real_fleets.py"))
+    return helper["build_real_ddad"](real_data, tmp_path_factory.mktemp("real") / "ddad")

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ugocc.data.frame import Box
-from ugocc.data.parquet_rows import read_columns, row_places
-from ugocc.data.waymo_lidar import Laser
+from ugocc.data.parquet_rows import open_parquet, read_columns, row_places
+from ugocc.data.waymo_lidar import LIDAR, LIDAR_POSE, Laser
 from ugocc.errors import DataError
 from ugocc.geometry.camera import check_intrinsics
 from ugocc.geometry.rigid import BODY_T_OPTICAL, Matrix, check_rigid
@@ -136,7 +136,7 @@ def read_segment(folder: Path, name: str) -> Segment:
         poses=dict(sorted(poses.items())),
         calibration=calibration,
         images=images,
-        segmentation=_places(component_file(folder, "camera_segmentation", name), CAMERA),
+        segmentation=_places(component_file(folder, "camera_segmentation", name), CAMERA, (PANOPTIC, DIVISOR)),
         lasers=_lasers(folder, name),
         boxes=_boxes(component_file(folder, "lidar_box", name)),
     )
@@ -181,6 +181,7 @@ def _calibrations(path: Path) -> dict[int, Calibration]:
 
 
 def _images(path: Path, calibration: dict[int, Calibration]) -> dict[int, dict[int, ImageRow]]:
+    open_parquet(path, (IMAGE,)).close()
     table = read_columns(path, (TIME, CAMERA, _IMAGE_POSE, _IMAGE_TIME))
     rows: dict[int, dict[int, ImageRow]] = defaultdict(dict)
     for i, place in enumerate(row_places(path)):
@@ -193,19 +194,23 @@ def _images(path: Path, calibration: dict[int, Calibration]) -> dict[int, dict[i
     return {time: dict(sorted(cameras.items())) for time, cameras in rows.items()}
 
 
-def _places(path: Path, sensor: str) -> dict[tuple[int, int], Place]:
-    """(timestamp, sensor id) to row of an optional component; empty where there is no such file."""
+def _places(path: Path, sensor: str, heavy: tuple[str, ...]) -> dict[tuple[int, int], Place]:
+    """(timestamp, sensor id) to row of an optional component that has ``heavy`` columns; empty without a file."""
     if not path.is_file():
         return {}
+    open_parquet(path, heavy).close()
     table = read_columns(path, (TIME, sensor))
     return {(int(t), int(s)): p for t, s, p in zip(table[TIME], table[sensor], row_places(path), strict=True)}
 
 
 def _lasers(folder: Path, name: str) -> dict[int, tuple[Laser, ...]]:
-    places = _places(component_file(folder, "lidar", name), LASER)
+    ranges, poses = (
+        [column.format(part) for part in ("values", "shape")] for column in (LIDAR.format(1, "{}"), LIDAR_POSE)
+    )
+    places = _places(component_file(folder, "lidar", name), LASER, tuple(ranges))
     if not places:
         return {}
-    pose_places = _places(component_file(folder, "lidar_pose", name), LASER)
+    pose_places = _places(component_file(folder, "lidar_pose", name), LASER, tuple(poses))
     path = component_file(folder, "lidar_calibration", name)
     extrinsic, values, low, high = (
         f"{_LASER}{k}"
