@@ -28,7 +28,8 @@ def read_npz(path: Path, keys: tuple[str, ...], shape: tuple[int, ...]) -> dict[
         DataError: missing or damaged file, missing key, object array, or another shape.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # numpy forgets to close a file that it finds damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             for key in keys:
                 if key not in stored.files:
                     raise DataError(path, key, f"keys {', '.join(stored.files) or 'none'}", f"an array called {key}")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -15,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ugocc.data.arrays import as_labels, as_mask, read_npz
 from ugocc.data.frame import Box, CameraView, Frame, LidarSweep, OccupancyLabel
 from ugocc.data.images import read_bytes, read_image, read_png
 from ugocc.data.nuscenes_cache import load_index
@@ -29,8 +27,8 @@ Row = dict[str, Any]
 
 POINT_BYTES = 20
 """Bytes of a lidar point on disk: float32 x, y, z, intensity, ring."""
-OCC3D_FREE = 17
-"""Largest id of an Occ3D-nuScenes label."""
+OCC3D_IDS = frozenset(range(18))
+"""Ids of an Occ3D-nuScenes label; 17 is free."""
 
 
 class NuScenesSource:
@@ -217,29 +215,11 @@ def read_occupancy(path: Path) -> OccupancyLabel:
     Raises:
         DataError: no file, a key missing, another shape than 200x200x16, or ids outside 0..17.
     """
-    shape = OCC3D_GRID.shape
-    data = read_bytes(path, "occupancy")
-    arrays: dict[str, NDArray[Any]] = {}
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            for key in ("semantics", "mask_lidar", "mask_camera"):
-                if key not in file:
-                    raise DataError(path, key, f"only {', '.join(file.files)}", "this array")
-                arrays[key] = file[key]
-    except DataError:
-        raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(path, "occupancy", str(error) or type(error).__name__, "a readable npz file") from error
-    for key, array in arrays.items():
-        if array.shape != shape or array.dtype.kind not in "buif":
-            raise DataError(path, key, f"{array.dtype} {array.shape}", f"numbers {shape}")
-    raw = arrays["semantics"]
-    if raw.min() < 0 or raw.max() > OCC3D_FREE:
-        raise DataError(path, "semantics", f"ids {raw.min()} to {raw.max()}", f"ids 0 to {OCC3D_FREE}")
+    arrays = read_npz(path, ("semantics", "mask_lidar", "mask_camera"), OCC3D_GRID.shape)
     return OccupancyLabel(
-        semantics=OCC3D_NUSCENES[raw.astype(np.uint8)],
-        camera_mask=arrays["mask_camera"].astype(bool),
-        lidar_mask=arrays["mask_lidar"].astype(bool),
+        semantics=OCC3D_NUSCENES[as_labels(path, "semantics", arrays["semantics"], OCC3D_IDS)],
+        camera_mask=as_mask(path, "mask_camera", arrays["mask_camera"]),
+        lidar_mask=as_mask(path, "mask_lidar", arrays["mask_lidar"]),
     )
 
 
