@@ -53,9 +53,7 @@ def slow_lift(context: Tensor, depth: Tensor, cameras: Cameras, bins: Tensor, gr
                     if (cell < 0).any() or (cell >= shape[1:]).any():
                         continue
                     row = np.ravel_multi_index((int(cameras.sample[m]), *cell.astype(int)), shape)
-                    cells = cells.index_add(
-                        0, torch.tensor([row]), (context[m, :, v, u] * depth[m, d, v, u])[None]
-                    )
+                    cells = cells.index_add(0, torch.tensor([row]), (context[m, :, v, u] * depth[m, d, v, u])[None])
     return cells.view(*shape, -1).permute(0, 4, 1, 2, 3)
 
 

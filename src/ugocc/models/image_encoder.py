@@ -41,10 +41,13 @@ class ImageEncoderSettings:
 class ImageEncoder(nn.Module):
     """(M, 3, H, W) RGB in [0, 1] to (M, channels, H / stride, W / stride)."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, settings: ImageEncoderSettings, pretrained: bool = False) -> None:
         super().__init__()
         self.backbone = build_backbone(settings, pretrained)
-        info = self.backbone.feature_info
+        info: Any = self.backbone.feature_info
         self.stride: int = info.reduction()[0]
         self.channels = settings.channels
         self.laterals = nn.ModuleList(nn.Conv2d(c, settings.channels, 1) for c in info.channels())
@@ -96,7 +99,7 @@ def build_backbone(settings: ImageEncoderSettings, pretrained: bool = False) -> 
         # timm, the hub client and the file reader each raise errors of their own for one cause: no usable weights.
         raise DataError(
             "image_encoder",
-            "weights" if settings.weights is not None else "pretrained",
-            f"no weights for {settings.backbone} ({type(error).__name__}: {error})",
+            "pretrained" if settings.weights is None else "weights",
+            f"no weights for {settings.backbone} in {settings.weights or 'reach'} ({type(error).__name__}: {error})",
             "network access to timm's weights, a file of weights in image_encoder.weights, or pretrained: false",
         ) from error

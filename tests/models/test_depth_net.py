@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ugocc.data.prepare import InputSettings
+from ugocc.geometry.grid import VoxelGrid
+from ugocc.models.cameras import real_cameras
+from ugocc.models.depth_net import (
+    CameraNorm,
+    DepthBinSettings,
+    DepthNet,
+    DepthNetSettings,
+    PyramidPooling,
+    bin_centres,
+    bin_depths,
+    canonical_scale,
+)
+
+INPUT = InputSettings(width=64, height=32, grid=VoxelGrid((-8.0, -8.0, -1.0), (4, 4, 2), 4.0))
+SMALL = DepthNetSettings(8, 5, 1, (), DepthBinSettings(1.0, 9.0, 4))
+
+
+def test_full_bins_are_those_of_the_method():
+    centres = bin_centres(DepthBinSettings())
+    torch.testing.assert_close(centres, torch.arange(82) * 0.5 + 1.25)
+
+
+def test_log_bins_have_one_ratio():
+    centres = bin_centres(DepthBinSettings(1.0, 16.0, 4, "log"))
+    torch.testing.assert_close(centres, torch.tensor([1.5, 3.0, 6.0, 12.0]))
+
+
+def test_canonical_scale_by_hand(make_batch):
+    batch = make_batch(INPUT, cameras=4)
+    # Reference: 0.5 x 64 = 32 pixels at 2 m. Same; twice the focal length; half the height; far out of range.
+    settings = DepthNetSettings(canonical=True, reference_focal=0.5, reference_height=2.0, scale_range=(0.4, 2.5))
+    batch.image_affine[0] = torch.eye(3)
+    focal, height = torch.tensor([32.0, 64.0, 32.0, 320.0]), torch.tensor([2.0, 2.0, 1.0, 3.0])
+    batch.intrinsics[0, :, 0, 0] = batch.intrinsics[0, :, 1, 1] = focal
+    batch.ego_T_camera[0, :, 2, 3] = height
+    cameras = real_cameras(batch)
+    torch.testing.assert_close(canonical_scale(cameras, settings), torch.tensor([1.0, 2.0, 0.5, 2.5]))
+    depths = bin_depths(cameras, settings)
+    torch.testing.assert_close(depths[1], 2 * bin_centres(settings.bins))
+    plain = bin_depths(cameras, DepthNetSettings(canonical=False))
+    assert (plain == bin_centres(settings.bins)).all()
+
+
+def test_canonical_depth_of_the_ground_depends_on_the_row_alone(make_batch):
+    """Where every level camera sees the ground in row v, metric depth / scale is one number."""
+    batch = make_batch(INPUT, cameras=3)
+    settings = DepthNetSettings(canonical=True, scale_range=(1e-3, 1e3))
+    batch.ego_T_camera[0, :, 2, 3] = torch.tensor([1.2, 1.5, 2.1])
+    cameras = real_cameras(batch)
+    k = cameras.pixel_intrinsics
+    row_below_horizon = 7.0
+    ground = k[:, 1, 1] * cameras.heights() / row_below_horizon
+    canonical = ground / canonical_scale(cameras, settings)
+    assert ground.std() > 1
+    torch.testing.assert_close(canonical, canonical[:1].expand(3))
+
+
+def test_camera_noise_only_in_training():
+    torch.manual_seed(0)
+    net = DepthNet(6, DepthNetSettings(8, 5, 1, (), DepthBinSettings(1.0, 9.0, 4), camera_noise=0.05))
+    features, vector = torch.randn(4, 6, 4, 8), torch.randn(4, 27) * 100
+    net.eval()
+    assert all(torch.equal(a, b) for a, b in zip(net(features, vector), net(features, vector), strict=True))
+    net.train()
+    assert not any(torch.equal(a, b) for a, b in zip(net(features, vector), net(features, vector), strict=True))
+    silent = DepthNet(6, DepthNetSettings(8, 5, 1, (), DepthBinSettings(1.0, 9.0, 4), camera_noise=0.0)).train()
+    assert torch.equal(silent(features, vector)[1], silent(features, vector)[1])
+
+
+def test_camera_noise_has_the_size_asked_for():
+    seen = []
+    net = DepthNet(6, DepthNetSettings(8, 5, 1, (), DepthBinSettings(1.0, 9.0, 4), camera_noise=0.05)).train()
+    net.camera_norm.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    vector = torch.full((400, 27), 200.0)
+    torch.manual_seed(0)
+    net(torch.zeros(400, 6, 1, 1), vector)
+    relative = seen[0] / vector - 1
+    assert abs(relative.std().item() - 0.05) < 0.003
+    assert abs(relative.mean().item()) < 0.003
+
+
+def test_gate_depends_on_the_camera():
+    torch.manual_seed(0)
+    net = DepthNet(6, SMALL).eval()
+    features = torch.randn(1, 6, 4, 8)
+    a, b = (net(features, torch.full((1, 27), v))[1] for v in (0.0, 2.0))
+    assert not torch.allclose(a, b)
+
+
+@pytest.mark.parametrize("rates", [(), (1, 2)])
+def test_a_single_camera_can_be_trained_on(rates):
+    net = DepthNet(6, DepthNetSettings(8, 5, 1, rates, DepthBinSettings(1.0, 9.0, 4))).train()
+    context, depth = net(torch.randn(1, 6, 4, 8), torch.randn(1, 27))
+    assert context.shape == (1, 5, 4, 8)
+    assert depth.shape == (1, 4, 4, 8)
+    assert torch.isfinite(depth).all()
+
+
+def test_camera_norm_normalises_and_clamps():
+    norm = CameraNorm(2)
+    values = torch.randn(50, 2) * torch.tensor([30.0, 0.0]) + torch.tensor([1000.0, 1.5])
+    out = norm.train()(values)
+    torch.testing.assert_close(out[:, 0].std(unbiased=False), torch.tensor(1.0), rtol=1e-3, atol=1e-3)
+    before = norm.running_mean.clone()
+    norm(values[:1])
+    assert torch.equal(norm.running_mean, before)
+    for _ in range(200):
+        norm(values)
+    # A number that never varied in training, moved a little, stays within reason.
+    assert norm.eval()(values[:1] + torch.tensor([[0.0, 0.6]])).abs().max() <= 8
+
+
+def test_pyramid_pooling_sees_the_whole_image():
+    torch.manual_seed(0)
+    pool = PyramidPooling(4, (1, 3)).eval()
+    x = torch.randn(1, 4, 6, 20, requires_grad=True)
+    pool(x)[0, :, 0, 0].sum().backward()
+    assert x.grad[0, :, 5, 19].any()
