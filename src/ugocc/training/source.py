@@ -147,7 +147,7 @@ class SourceTraining(LightningModule):
     def __init__(self, recipe: SourceRecipe) -> None:
         super().__init__()
         self.recipe = recipe
-        self.model = build_model(recipe.model)
+        self.model = build_model(recipe.model, pretrained=True)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Sum of the losses of one batch."""
