@@ -26,8 +26,10 @@ def refuse(what: str) -> np.ndarray:
     raise AssertionError(f"{what} was read")
 
 
-def camera(name: str, yaw: float = 0.0, size: tuple[int, int] = SIZE, distortion: np.ndarray | None = None) -> CameraView:
-    """A camera 1.6 m above the ground and 1 m ahead, looking along ``yaw`` (degrees), moving while the frame is taken."""
+def camera(
+    name: str, yaw: float = 0.0, size: tuple[int, int] = SIZE, distortion: np.ndarray | None = None
+) -> CameraView:
+    """A camera 1.6 m above the ground and 1 m ahead, looking along ``yaw`` (degrees), on a moving car."""
     width, height = size
     picture = np.zeros((height, width, 3), dtype=np.uint8)
     return CameraView(

@@ -27,9 +27,7 @@ def test_raster_equals_a_loop_and_the_nearest_wins(seed, count, height, width):
     rng = np.random.default_rng(seed)
     u, v = rng.uniform(-2, width + 2, count), rng.uniform(-2, height + 2, count)
     depth = rng.choice([1.5, 2.0, 30.0], count).astype(np.float32)
-    np.testing.assert_array_equal(
-        rasterise_depth(u, v, depth, height, width), naive_raster(u, v, depth, height, width)
-    )
+    np.testing.assert_array_equal(rasterise_depth(u, v, depth, height, width), naive_raster(u, v, depth, height, width))
 
 
 def test_a_pixel_reaches_half_a_pixel_around_its_centre():
@@ -86,5 +84,3 @@ def test_real_lidar_lands_where_the_recording_says(real_data):
         if len(found) == inside.sum():
             np.testing.assert_allclose(found[:, :2], pixels[inside], atol=0.05)
             np.testing.assert_allclose(found[:, 2], depth[inside], atol=1e-3)
-
-

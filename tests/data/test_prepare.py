@@ -86,7 +86,9 @@ def test_labels_take_the_nearest_recorded_pixel(lens):
     labels = np.random.default_rng(1).integers(0, 10, (300, 400), dtype=np.uint8)
     own = np.zeros((300, 400), bool)
     own[250:, 100:300] = True
-    made = prepare(frame((with_picture(view, np.zeros((300, 400, 3), np.uint8), semantics=labels, own_car=own),)), SMALL)
+    made = prepare(
+        frame((with_picture(view, np.zeros((300, 400, 3), np.uint8), semantics=labels, own_car=own),)), SMALL
+    )
     found = made.cameras[0]
     inverse_k = np.linalg.inv(view.intrinsics)
     wrong = 0
@@ -114,7 +116,9 @@ def test_outside_the_recorded_picture_is_black_and_masked():
 
 def test_a_lens_that_folds_back_shows_nothing_beyond_the_fold():
     barrel = np.array([-0.9, 0.0, 0.0, 0.0, 0.0])  # grows to radius 0.61, then comes back
-    made = prepare(frame((with_picture(camera("front", distortion=barrel), np.full((300, 400, 3), 200, np.uint8)),)), SMALL)
+    made = prepare(
+        frame((with_picture(camera("front", distortion=barrel), np.full((300, 400, 3), 200, np.uint8)),)), SMALL
+    )
     rays = (np.array([[0.0, 0, 1], [132, 95, 1]]) * (400 / 264, 300 / 198, 1)) @ np.linalg.inv(camera("x").intrinsics).T
     assert np.linalg.norm(rays[0, :2]) > 0.61 > np.linalg.norm(rays[1, :2])
     assert not made.cameras[0].visible[0, 0]
@@ -123,7 +127,11 @@ def test_a_lens_that_folds_back_shows_nothing_beyond_the_fold():
 
 def test_marked_points_are_found_where_an_ideal_camera_sees_them():
     points = np.array([(9.0, y, z) for y in (-3.0, 0.3, 3.6) for z in (-0.6, 1.6, 3.2)])
-    views = (camera("a", distortion=LENS), camera("b", yaw=8.0), camera("c", yaw=-5.0, size=(900, 700), distortion=LENS))
+    views = (
+        camera("a", distortion=LENS),
+        camera("b", yaw=8.0),
+        camera("c", yaw=-5.0, size=(900, 700), distortion=LENS),
+    )
     shown = marked_frame(points, views, radius=4.0)
     made = prepare(shown, SMALL)
     for view, prepared in zip(shown.cameras, made.cameras, strict=True):
