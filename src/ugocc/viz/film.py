@@ -1,0 +1,88 @@
+"""Films of pictures: MP4 with the packages imageio and av (extra ``film``), GIF and WebP with Pillow alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ugocc.errors import DataError
+
+Picture = NDArray[np.uint8]
+
+
+def write_film(frames: Iterable[Picture], path: Path, fps: float = 4) -> Path:
+    """Write pictures as a film; the file is either the old one or the whole new one.
+
+    Args:
+        frames: (H, W, 3) RGB pictures of one size, at least one.
+        path: ends in .mp4, .gif or .webp.
+        fps: pictures per second. GIF and WebP hold equal pictures in a row as one that stays longer.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        DataError: another extension, MP4 without the packages it needs, no pictures, or pictures of different sizes.
+    """
+    writers = {".mp4": _write_mp4, ".gif": _write_gif, ".webp": _write_webp}
+    if path.suffix.lower() not in writers:
+        raise DataError(path, "film", f"extension {path.suffix or 'none'}", " or ".join(writers))
+    if path.suffix.lower() == ".mp4" and not (find_spec("imageio") and find_spec("av")):
+        raise DataError(
+            path, "film", "no packages imageio and av", "pip install 'ugocc[film]' for .mp4, or a .gif or .webp file"
+        )
+    pictures = iter(frames)
+    first = next(pictures, None)
+    if first is None:
+        raise DataError(path, "film", "no pictures", "at least one")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        writers[path.suffix.lower()](_checked(first, pictures, path), temporary, fps)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _checked(first: Picture, others: Iterator[Picture], path: Path) -> Iterator[Picture]:
+    for number, picture in enumerate(chain([first], others)):
+        if picture.shape != first.shape or picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            found = f"{picture.dtype} of shape {picture.shape}"
+            raise DataError(path, f"picture {number}", found, f"uint8 RGB as the first, shape {first.shape}")
+        yield picture
+
+
+def _write_mp4(pictures: Iterator[Picture], path: Path, fps: float) -> None:
+    import imageio.v3 as iio
+
+    with iio.imopen(path, "w", plugin="pyav") as file:
+        file.init_video_stream("libx264", fps=fps)
+        for picture in pictures:
+            # H.264 stores colour at half the size: odd rows and columns are doubled at the edge.
+            odd = [(0, n % 2) for n in picture.shape[:2]]
+            file.write_frame(np.pad(picture, (*odd, (0, 0)), mode="edge"))
+
+
+def _write_gif(pictures: Iterator[Picture], path: Path, fps: float) -> None:
+    def indexed(picture: Picture) -> Image.Image:
+        return Image.fromarray(picture).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+
+    _animate((indexed(picture) for picture in pictures), path, fps)
+
+
+def _write_webp(pictures: Iterator[Picture], path: Path, fps: float) -> None:
+    _animate((Image.fromarray(picture) for picture in pictures), path, fps, quality=80, method=2)
+
+
+def _animate(images: Iterator[Image.Image], path: Path, fps: float, **options: Any) -> None:
+    first = next(images)
+    first.save(path, save_all=True, append_images=images, duration=round(1000 / fps), loop=0, **options)

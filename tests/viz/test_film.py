@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ugocc.errors import DataError
+from ugocc.viz import film
+from ugocc.viz.film import write_film
+
+COLOURS = [(220, 40, 40), (40, 200, 60), (50, 60, 220), (230, 220, 40), (20, 20, 20)]
+
+
+def pictures(rows: int = 33, columns: int = 47) -> list[np.ndarray]:
+    return [np.full((rows, columns, 3), c, dtype=np.uint8) for c in COLOURS]
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_every_picture_comes_back(tmp_path: Path, suffix: str) -> None:
+    path = write_film(iter(pictures()), tmp_path / f"film{suffix}", fps=4)
+    with Image.open(path) as found:
+        assert found.n_frames == 5
+        assert found.size == (47, 33)
+        for number, colour in enumerate(COLOURS):
+            found.seek(number)
+            found.load()
+            assert found.info["duration"] == 250
+            assert np.abs(np.array(found.convert("RGB")).astype(int) - colour).max() < 24
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_mp4_comes_back(tmp_path: Path) -> None:
+    iio = pytest.importorskip("imageio.v3")
+    pytest.importorskip("av")
+    path = write_film(pictures(), tmp_path / "film.mp4", fps=5)
+    found = iio.imread(path, plugin="pyav")
+    assert found.shape == (5, 34, 48, 3)  # even, as the format asks
+    assert iio.immeta(path, plugin="pyav")["fps"] == pytest.approx(5)
+    for picture, colour in zip(found, COLOURS, strict=True):
+        assert np.abs(picture[:33, :47].astype(int) - colour).max() < 40
+    assert [p.name for p in tmp_path.iterdir()] == ["film.mp4"]
+
+
+def test_mp4_without_its_packages_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(film, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match=r"ugocc\[film\].*\.gif or \.webp"):
+        write_film(pictures(), tmp_path / "film.mp4")
+
+
+def test_unusable_input_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no pictures"):
+        write_film([], tmp_path / "film.gif")
+    with pytest.raises(DataError, match=r"extension \.avi"):
+        write_film(pictures(), tmp_path / "film.avi")
+    old = write_film(pictures(), tmp_path / "film.gif").read_bytes()
+    with pytest.raises(DataError, match="picture 1"):
+        write_film([pictures()[0], pictures(20)[0]], tmp_path / "film.gif")
+    assert [p.name for p in tmp_path.iterdir()] == ["film.gif"]
+    assert (tmp_path / "film.gif").read_bytes() == old
