@@ -28,7 +28,7 @@ def random_scene(scene: str = "scene-0001", channels: tuple[str, ...] = SIX, fra
         rig[name] = (width, height, intrinsics, mount)
     out = []
     for index in range(frames):
-        time = 1_700_000_000_000_000 + 500_000 * index
+        time = 1_700_000_000_000_000 + 60_000_000 * (sum(scene.encode()) % 1000) + 500_000 * index
         poses = [yaw_matrix(0.4 + 0.1 * t, (300 + 4 * t, -120 + t, 0.1)) @ tilt for t in (index, index + 0.01)]
         cameras = []
         for i, (name, (width, height, intrinsics, mount)) in enumerate(rig.items()):
