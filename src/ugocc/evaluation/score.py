@@ -68,7 +68,7 @@ def _score_frame(
     volume, its_grid = read_prediction(path)
     if its_grid != grid:
         raise DataError(path, "grid", its_grid, f"the grid of the first file, {grid}")
-    label = label_on_grid(frame.occupancy(), frame.occupancy_grid, grid)
+    label = label_on_grid(frame.occupancy(), frame.occupancy_grid, grid, where=path)
     pred, truth = (torch.from_numpy(np.ascontiguousarray(v))[None] for v in (volume, label.semantics))
     voxels.update(pred, truth, torch.from_numpy(np.ascontiguousarray(label.camera_mask))[None])
     rays.update(pred, truth, [origins[frame.token]])
