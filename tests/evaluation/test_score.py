@@ -130,6 +130,10 @@ GOOD = LABELS[1].semantics
         ({"pred": np.full_like(GOOD, 17)}, "value 17"),
         ({"pred": GOOD[:10], "lower": np.array(GRID.lower), "voxel_size": np.array(0.4)}, "grid of the first file"),
         ({"pred": np.array([{}], dtype=object)}, "unreadable"),
+        ({"pred": GOOD, "lower": np.array(GRID.lower)}, "both lower and voxel_size"),
+        ({"pred": GOOD, "lower": np.zeros(2), "voxel_size": np.array(0.4)}, r"shape \(3,\)"),
+        ({"pred": GOOD, "lower": np.zeros(3), "voxel_size": np.array(0.0)}, "above zero"),
+        ({"pred": GOOD, "lower": np.full(3, np.nan), "voxel_size": np.array(0.4)}, "finite"),
     ],
 )
 def test_unusable_files_are_named(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
@@ -140,6 +144,13 @@ def test_unusable_files_are_named(tmp_path: Path, arrays: dict[str, np.ndarray],
     with pytest.raises(DataError, match=message) as error:
         score_folder(tmp_path, Frames(LABELS))
     assert "t1.npz" in str(error.value)
+
+
+def test_bare_array_is_no_prediction(tmp_path: Path) -> None:
+    with (tmp_path / "t0.npz").open("wb") as file:
+        np.save(file, GOOD)
+    with pytest.raises(DataError, match="unreadable"):
+        score_folder(tmp_path, Frames([LABELS[0]]))
 
 
 def test_grid_that_does_not_fit_the_label(tmp_path: Path) -> None:

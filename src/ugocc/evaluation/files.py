@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,7 @@ def read_prediction(path: Path) -> tuple[NDArray[np.uint8], VoxelGrid]:
     try:
         with path.open("rb") as stream, np.load(stream) as file:
             arrays = {key: file[key] for key in file.files}
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+    except (ValueError, TypeError, OSError, zipfile.BadZipFile, EOFError) as error:  # TypeError: a bare array
         raise DataError(path, "prediction", f"unreadable ({error})", "an .npz file with the key pred") from error
     if "pred" not in arrays:
         raise DataError(path, "pred", f"keys {sorted(arrays)}", "the key pred")
@@ -45,9 +46,24 @@ def read_prediction(path: Path) -> tuple[NDArray[np.uint8], VoxelGrid]:
     if volume.max(initial=0) >= NUM_CLASSES:
         raise DataError(path, "pred", f"value {volume.max()}", f"classes 0 to {NUM_CLASSES - 1}")
     x, y, z = volume.shape
-    if "lower" in arrays:
-        a, b, c = (float(v) for v in arrays["lower"])
-        return volume, VoxelGrid((a, b, c), (x, y, z), float(arrays["voxel_size"]))
+    if "lower" in arrays or "voxel_size" in arrays:
+        return volume, _grid_of(path, arrays, (x, y, z))
     if volume.shape != OCC3D_GRID.shape:
         raise DataError(path, "pred", f"shape {volume.shape} without lower", f"shape {OCC3D_GRID.shape}, or lower")
     return volume, OCC3D_GRID
+
+
+def _grid_of(path: Path, arrays: dict[str, NDArray[Any]], shape: tuple[int, int, int]) -> VoxelGrid:
+    for key, form in (("lower", (3,)), ("voxel_size", ())):
+        found = arrays.get(key)
+        if found is None:
+            raise DataError(path, key, f"keys {sorted(arrays)}", "both lower and voxel_size, or neither")
+        if found.shape != form or found.dtype.kind not in "fiu" or not np.isfinite(found).all():
+            raise DataError(
+                path, key, f"{found.dtype} of shape {found.shape}", f"finite numbers of shape {form}, metres"
+            )
+    a, b, c = (float(v) for v in arrays["lower"])
+    size = float(arrays["voxel_size"])
+    if size <= 0:
+        raise DataError(path, "voxel_size", size, "metres above zero")
+    return VoxelGrid((a, b, c), shape, size)
