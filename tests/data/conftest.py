@@ -21,6 +21,7 @@ def random_scene(scene: str = "scene-0001", channels: tuple[str, ...] = SIX, fra
     rng = np.random.default_rng(sum(scene.encode()))
     tilt = from_quaternion(np.array([1, 0.01, -0.02, 0.3]) / np.linalg.norm([1, 0.01, -0.02, 0.3]), [0, 0, 0])
     rig = {}
+    leaning = from_quaternion(np.array([1, 0, 0.02, 0]) / np.hypot(1, 0.02), [0, 0, 0])
     for i, name in enumerate(channels):
         width, height = (48, 20) if name.startswith("SIDE") else (48, 32)
         intrinsics = np.array([[30 + i, 0, width / 2 - 0.3], [0, 31 + i, height / 2 + 0.2], [0, 0, 1.0]])
@@ -47,7 +48,7 @@ def random_scene(scene: str = "scene-0001", channels: tuple[str, ...] = SIX, fra
             intensity=rng.random((8, 36)).astype(np.float32),
             materials=rng.integers(0, Material.SKY, (8, 36)).astype(np.uint8),
             inclinations=np.linspace(0.1, -0.5, 8) ** 3 + np.linspace(0.05, -0.1, 8),
-            ego_T_lidar=from_quaternion(np.array([1, 0, 0.02, 0]) / np.hypot(1, 0.02), [1, 0, 2]),
+            ego_T_lidar=yaw_matrix(np.deg2rad(150), (1, 0, 2)) @ leaning,
             timestamp_us=time,
         )
         boxes = [

@@ -63,7 +63,7 @@ def npz_bytes(arrays: dict[str, NDArray[np.generic]]) -> bytes:
 
 
 def lidar_points(lidar: RenderedLidar) -> NDArray[np.float64]:
-    """(M, 3) returns in metres in the sensor's frame (x forward, y left, z up), beam after beam."""
+    """(M, 3) returns in metres in the sensor's frame, beam after beam."""
     columns = lidar.ranges.shape[1]
     row, column = np.nonzero(lidar.ranges > 0)
     azimuth = np.pi - (column + 0.5) * (2 * np.pi / columns)

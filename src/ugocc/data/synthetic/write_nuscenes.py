@@ -25,7 +25,7 @@ from ugocc.data.synthetic.encode import (
 )
 from ugocc.data.synthetic.rendered import RenderedBox, RenderedCamera, RenderedFrame, RenderedLidar
 from ugocc.data.synthetic.vocabulary import NAMES, Material, file_ids
-from ugocc.geometry.rigid import Matrix, from_rotation_translation, to_quaternion
+from ugocc.geometry.rigid import Matrix, to_quaternion
 from ugocc.labels import NUSCENES_CATEGORY
 
 Row = dict[str, Any]
@@ -35,8 +35,6 @@ VERSION: Final = "v1.0-trainval"
 """Name of the folder of tables."""
 LIDAR: Final = "LIDAR_TOP"
 
-_RENDERED_T_LIDAR = from_rotation_translation([[0, 1, 0], [-1, 0, 0], [0, 0, 1]], [0, 0, 0])
-"""nuScenes' lidar looks along its y axis, x to the right."""
 _CATEGORIES = tuple(NUSCENES_CATEGORY)
 _LIDARSEG_IDS = np.full(256, _CATEGORIES.index("noise"), dtype=np.uint8)
 for _material, _names in NAMES.items():
@@ -170,7 +168,7 @@ def _write_lidar(tables: Tables, root: Path, frame: RenderedFrame) -> None:
     lidar = frame.lidar
     file = f"samples/{LIDAR}/{frame.scene}__{LIDAR}__{lidar.timestamp_us}.pcd.bin"
     write_file(root / file, _pcd(lidar).tobytes())
-    sensor = _calibration(tables, frame.scene, LIDAR, lidar.ego_T_lidar @ _RENDERED_T_LIDAR, [])
+    sensor = _calibration(tables, frame.scene, LIDAR, lidar.ego_T_lidar, [])
     row = {"fileformat": "pcd", "height": 0, "width": 0, "filename": file}
     data = _add_recording(tables, frame, LIDAR, lidar.timestamp_us, frame.world_T_ego, sensor, row)
     labels = f"lidarseg/{VERSION}/{data}_lidarseg.bin"
@@ -179,11 +177,10 @@ def _write_lidar(tables: Tables, root: Path, frame: RenderedFrame) -> None:
 
 
 def _pcd(lidar: RenderedLidar) -> NDArray[np.float32]:
-    """(M, 5) x, y, z, intensity (0 to 255), ring (0 lowest) in nuScenes' lidar frame."""
+    """(M, 5) x, y, z, intensity (0 to 255), ring (0 lowest) in the sensor's frame."""
     row, column = np.nonzero(lidar.ranges > 0)
-    points = lidar_points(lidar) @ _RENDERED_T_LIDAR[:3, :3]
     intensity = np.rint(lidar.intensity[row, column] * 255)
-    return np.column_stack([points, intensity, len(lidar.ranges) - 1 - row]).astype("<f4")
+    return np.column_stack([lidar_points(lidar), intensity, len(lidar.ranges) - 1 - row]).astype("<f4")
 
 
 def _write_occupancy(root: Path, frame: RenderedFrame, sample: str) -> None:

@@ -87,9 +87,6 @@ def _add_calibration(tables: Tables, frame: RenderedFrame) -> None:
     for camera in frame.cameras:
         tables["camera_calibration"].append(key | {"key.camera_name": CAMERA_IDS[camera.name]} | _intrinsics(camera))
     lidar = frame.lidar
-    if abs(yaw_of(lidar.ego_T_lidar)) > 1e-9:
-        # Waymo's columns count from the back of the vehicle, the renderer's from the back of the sensor.
-        raise ValueError(f"{frame.scene}: a lidar turned by {yaw_of(lidar.ego_T_lidar):.3g} rad cannot be written")
     ascending = lidar.inclinations[::-1]
     half_step = (ascending[-1] - ascending[0]) / (2 * max(len(ascending) - 1, 1))
     prefix = "[LiDARCalibrationComponent]"
@@ -163,16 +160,23 @@ def _segmentation(camera: RenderedCamera, segment: str) -> Row:
 
 def _range_images(lidar: RenderedLidar) -> Row:
     """Both echoes; there never is a second one. Where nothing returned, all channels are -1 as in the original."""
-    beams, columns = lidar.ranges.shape
-    first = np.full((beams, columns, 4), -1, dtype=np.float32)
     seen = lidar.ranges > 0
-    first[seen, 0], first[seen, 1], first[seen, 2] = lidar.ranges[seen], lidar.intensity[seen], 0
-    shape = list(first.shape)
+    channels = [lidar.ranges, lidar.intensity, np.zeros_like(lidar.ranges), np.full_like(lidar.ranges, -1)]
+    first = np.where(seen[..., None], np.stack(channels, axis=-1), np.float32(-1))
+    first = np.roll(first, -_columns_turned(lidar), axis=1)
     row: Row = {}
     for echo, image in ((1, first), (2, np.full_like(first, -1))):
         row[f"[LiDARComponent].range_image_return{echo}.values"] = image.ravel()
-        row[f"[LiDARComponent].range_image_return{echo}.shape"] = shape
+        row[f"[LiDARComponent].range_image_return{echo}.shape"] = list(image.shape)
     return row
+
+
+def _columns_turned(lidar: RenderedLidar) -> int:
+    """Columns to skip: Waymo's first column looks back along the vehicle, the renderer's along the sensor."""
+    turned = yaw_of(lidar.ego_T_lidar) / (2 * np.pi) * lidar.ranges.shape[1]
+    if abs(turned - round(turned)) > 1e-6:
+        raise ValueError(f"a lidar turned by {turned:.3f} columns; only whole columns can be written")
+    return round(turned)
 
 
 def _pixel_poses(frame: RenderedFrame) -> Row:
