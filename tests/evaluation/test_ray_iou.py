@@ -80,6 +80,17 @@ def test_origin_outside_is_refused() -> None:
         metric.update(free, free, [[(5.0, 1.0, 1.0)]])
 
 
+def test_classes_outside_the_ten_are_refused() -> None:
+    metric = RayIoU(VoxelGrid((-2.0, -2.0, 0.0), (4, 4, 4), 1.0))
+    free = torch.full((1, 4, 4, 4), FREE)
+    with pytest.raises(ValueError, match="prediction"):
+        metric.update(torch.full_like(free, UNKNOWN), free)
+    with pytest.raises(ValueError, match="label"):
+        metric.update(free, torch.full_like(free, 17))
+    with pytest.raises(ValueError, match="volumes of shapes"):
+        metric.update(free[:, 1:], free)
+
+
 def tube(*places: tuple[int, int], size: int = 20) -> torch.Tensor:
     """A volume with whole walls across x: (x index, class)."""
     out = torch.full((1, size, size, size), FREE, dtype=torch.uint8)

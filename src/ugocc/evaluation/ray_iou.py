@@ -91,6 +91,8 @@ class RayIoU(Metric):
     def _one(self, pred: NDArray[np.integer], label: NDArray[np.integer], origins: NDArray[np.float64]) -> None:
         if pred.max() >= NUM_CLASSES or pred.min() < 0:
             raise ValueError(f"prediction: classes {pred.min()} to {pred.max()}, expected 0 to 9")
+        if ((label < 0) | (label > FREE) & (label != UNKNOWN)).any():
+            raise ValueError(f"label: classes {np.unique(label).tolist()}, expected 0 to 9 and {UNKNOWN}")
         truth = np.where(label == UNKNOWN, _NO_TRUTH, label).astype(np.uint8)
         cells = (origins - self.grid.lower) / self.grid.voxel_size
         true, guess = first_hits((truth, pred.astype(np.uint8)), cells, self._rays, FREE)

@@ -152,11 +152,12 @@ def legend(width: int = 0, size: int = 15, palette: NDArray[np.uint8] = PALETTE)
     names = CLASSES[:FREE]
     lengths = [swatch + 8 + text_width(name, size) for name in names]
     room = max(width, max(lengths)) if width else sum(lengths) + gap * (len(names) - 1)
-    rows: list[list[int]] = [[]]
-    for i in range(len(names)):
-        if rows[-1] and sum(lengths[j] + gap for j in rows[-1]) + lengths[i] > room:
-            rows.append([])
-        rows[-1].append(i)
+    rows = _lines(lengths, gap, room)
+    # Lines of about equal length: the narrowest that needs no more of them.
+    for narrower in range(room, max(lengths) - 1, -4):
+        if len(tighter := _lines(lengths, gap, narrower)) > len(rows):
+            break
+        rows = tighter
     strip = Image.new("RGB", (room, line * len(rows)), PAPER)
     draw = ImageDraw.Draw(strip)
     for r, row in enumerate(rows):
@@ -169,3 +170,13 @@ def legend(width: int = 0, size: int = 15, palette: NDArray[np.uint8] = PALETTE)
             draw.text((left + swatch + 8, middle), names[i], INK, font(size), anchor="lm")
             left += lengths[i] + gap
     return np.array(strip)
+
+
+def _lines(lengths: list[int], gap: int, room: int) -> list[list[int]]:
+    """Positions of things of these lengths, line by line, each line no longer than ``room`` if it can be."""
+    rows: list[list[int]] = [[]]
+    for i, length in enumerate(lengths):
+        if rows[-1] and sum(lengths[j] + gap for j in rows[-1]) + length > room:
+            rows.append([])
+        rows[-1].append(i)
+    return rows

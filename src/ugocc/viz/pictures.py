@@ -70,10 +70,25 @@ def prediction_picture(
         (rows, columns, 3) RGB; rows and columns depend on the sizes of the images and on whether there is a truth.
     """
     volumes = [("prediction", prediction)] + ([("truth", truth)] if truth is not None else [])
+    return frame_picture(images, volumes, grid, title, note, mask, view, palette)
+
+
+def frame_picture(
+    images: Sequence[tuple[str, Picture]],
+    volumes: Sequence[tuple[str, Volume]],
+    grid: VoxelGrid,
+    title: str = "",
+    note: str = "",
+    mask: Mask | None = None,
+    view: View | None = None,
+    palette: NDArray[np.uint8] = PALETTE,
+) -> Picture:
+    """The cameras and any number of named volumes (X, Y, Z); otherwise as :func:`prediction_picture`."""
     tiles, cameras_width = arrange([name for name, _ in images], [p.shape[:2] for _, p in images], _CAMERAS, _STRIP)
     inner = max(cameras_width + len(volumes) * (GAP + _STRIP), _NARROWEST)
-    wide = (inner - GAP * (len(volumes) - 1)) // len(volumes)
-    tall = round(wide * (0.5 if truth is None else 0.6))
+    columns = max(len(volumes), 1)
+    wide = (inner - GAP * (columns - 1)) // columns
+    tall = round(wide * (0.5, 0.6, 0.7)[min(columns, 3) - 1]) if volumes else -GAP
     canvas = _page(inner, _STRIP + GAP + tall, title, note, palette)
 
     room = inner - len(volumes) * (GAP + _STRIP)
