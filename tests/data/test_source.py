@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pickle
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ugocc.data.fleet import FleetSource, fleet_from_frames
+from ugocc.data.nuscenes import NuScenesSource
+from ugocc.data.source import Thinned, layout_of, open_fleet
+from ugocc.data.synthetic.write_nuscenes import write_scene, write_tables
+from ugocc.data.synthetic.write_waymo import write_segment
+from ugocc.data.waymo import WaymoSource
+from ugocc.errors import DataError
+
+SCENES = {"scene-0001": 5, "scene-0002": 2}
+
+
+@pytest.fixture(scope="module")
+def fleets(six_scene, five_scene, tmp_path_factory) -> Path:
+    """A folder with one fleet of every layout: six (nuScenes), five (Waymo), own (manifest)."""
+    root = tmp_path_factory.mktemp("fleets")
+    tables = [write_scene(six_scene(scene, frames), root / "six") for scene, frames in SCENES.items()]
+    write_tables(tables, {"train": [], "val": list(SCENES), "test": []}, root / "six")
+    write_segment(five_scene("100_0_000_20_000", 4), root / "five", "val", 0)
+    fleet_from_frames(root / "own", WaymoSource(root / "five", "val"), split="val", name="vans")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("folder", "layout", "reader", "name", "count"),
+    [
+        ("six", "nuscenes", NuScenesSource, "nuscenes", 7),
+        ("five", "waymo", WaymoSource, "waymo", 4),
+        ("own", "fleet", FleetSource, "vans", 4),
+    ],
+)
+def test_the_layout_is_seen_from_the_folder(fleets, folder, layout, reader, name, count):
+    assert layout_of(fleets / folder) == layout
+    source = open_fleet(fleets / folder, "val")
+    assert isinstance(source, reader)
+    assert (source.fleet, source[0].fleet, len(source)) == (name, name, count)
+    assert open_fleet(fleets / folder, "val", "mine")[0].fleet == "mine"
+    assert [f.token for f in open_fleet(str(fleets / folder), "val")] == source.tokens
+    with pytest.raises(DataError):
+        open_fleet(fleets / folder, "test")
+
+
+@pytest.mark.parametrize(("folder", "kept"), [("six", [0, 2, 4, 5]), ("five", [0, 2]), ("own", [0, 2])])
+def test_every_second_frame_of_each_scene_linked_to_each_other(fleets, folder, kept):
+    whole, thin = open_fleet(fleets / folder, "val"), open_fleet(fleets / folder, "val", every=2)
+    assert thin.tokens == [f.token for f in thin] == [whole.tokens[i] for i in kept]
+    assert len(thin) == len(kept)
+    frames = list(thin)
+    for before, after in pairwise(frames):
+        same = before.scene == after.scene
+        assert before.next == (after.token if same else None)
+        assert after.previous == (before.token if same else None)
+    assert frames[0].previous is None
+    assert frames[-1].next is None
+    assert np.array_equal(frames[1].cameras[0].image(), whole[kept[1]].cameras[0].image())
+    thin.check()
+    assert pickle.loads(pickle.dumps(thin))[-1].token == thin.tokens[-1]
+
+
+def test_thinning_by_one_changes_nothing_and_by_none_is_refused(fleets):
+    source = open_fleet(fleets / "six", "val")
+    assert [(f.previous, f.token, f.next) for f in Thinned(source, 1)] == [
+        (f.previous, f.token, f.next) for f in source
+    ]
+    with pytest.raises(ValueError, match="every = 0"):
+        Thinned(source, 0)
+
+
+def test_an_unknown_folder_says_what_was_looked_for(fleets, tmp_path):
+    with pytest.raises(DataError, match=r"no known layout, expected manifest\.jsonl or .*v1\.0-\*.*camera_image"):
+        open_fleet(tmp_path, "train")
+    with pytest.raises(DataError, match="no such folder"):
+        open_fleet(tmp_path / "missing", "train")
+    with pytest.raises(DataError, match="one in five, own, six below it"):
+        open_fleet(fleets, "train")
+
+
+def test_real_folders_open_by_themselves(real_waymo_root, real_waymo_fleet_root, real_ddad_root, real_nuscenes_root):
+    roots = (real_waymo_root, real_waymo_fleet_root, real_ddad_root, real_nuscenes_root)
+    assert [len(open_fleet(root, "train")[0].cameras) for root in roots] == [5, 5, 6, 6]
