@@ -10,7 +10,14 @@ import numpy as np
 from ugocc.data.frame import CameraView, Frame, LidarSweep, OccupancyLabel
 from ugocc.geometry.camera import project
 from ugocc.geometry.grid import OCC3D_GRID, VoxelGrid
-from ugocc.geometry.rigid import BODY_T_OPTICAL, from_rotation_translation, inverse, transform, yaw_matrix
+from ugocc.geometry.rigid import (
+    BODY_T_OPTICAL,
+    camera_to_key_ego,
+    from_rotation_translation,
+    inverse,
+    transform,
+    yaw_matrix,
+)
 from ugocc.labels import FREE, PEDESTRIAN, UNKNOWN, VEHICLE
 
 LENS = np.array([-0.25, 0.06, 0.001, -0.002, 0.0])
@@ -62,11 +69,14 @@ def frame(
     grid: VoxelGrid = OCC3D_GRID,
 ) -> Frame:
     """A frame with lidar ``points`` (P, 3) of the key ego frame."""
-    key_pose, ego_T_lidar = yaw_matrix(0.3, (102.5, 50.0, 0.4)), yaw_matrix(-1.5, (0.9, 0.0, 1.8))
+    key_pose = yaw_matrix(0.3, (102.5, 50.0, 0.4))
     lidar = None
     if points is not None:
-        in_sensor = np.column_stack([transform(inverse(ego_T_lidar), points), np.zeros(len(points))])
-        lidar = LidarSweep(partial(same, in_sensor.astype(np.float32)), f"{token}.bin", ego_T_lidar, key_pose, 0)
+        # Taken a little after the key moment, from a car that has moved on.
+        ego_T_lidar, pose = yaw_matrix(-1.5, (0.9, 0.0, 1.8)), yaw_matrix(0.31, (102.9, 50.1, 0.4))
+        key_T_lidar = camera_to_key_ego(key_pose, pose, ego_T_lidar)
+        in_sensor = np.column_stack([transform(inverse(key_T_lidar), points), np.zeros(len(points))])
+        lidar = LidarSweep(partial(same, in_sensor.astype(np.float32)), f"{token}.bin", ego_T_lidar, pose, 0)
     return Frame(
         fleet="made",
         scene="scene",

@@ -242,19 +242,48 @@ def test_draws_stay_within_the_settings(seed):
 
 def test_draws_reach_both_ends():
     prepared = prepare(frame((camera("a"),)), SMALL)
-    scales, mirrored, lefts = [], [], []
+    scales, mirrored, spare_left = [], [], []
     for seed in range(80):
         batch = make_sample(prepared, SMALL, AugmentSettings(rotation_degrees=0.0), np.random.default_rng(seed))
         affine = batch.image_affine[0, 0].double().numpy() @ np.linalg.inv(prepared.cameras[0].prepared_T_recorded)
         scales.append(abs(affine[0, 0]))
         mirrored.append((affine[0, 0] < 0, *(batch.bev_T_ego[0].diagonal()[:2] < 0).tolist()))
-        lefts.append(affine[0] @ [-0.5, 0, 1])
+        edges = affine[0, 0] * np.array([-0.5, 263.5]) + affine[0, 2]
+        spare = 264 * scales[-1] - 264
+        spare_left.append((-0.5 - edges.min()) / spare)
         bottom = affine[1] @ [0, prepared.cameras[0].image.shape[1] - 0.5, 1]
         assert bottom == pytest.approx(95.5, abs=1e-3)  # without jitter of the crop the bottom row stays
     assert min(scales) < 0.96
     assert max(scales) > 1.09
     assert len(set(mirrored)) == 8
-    assert np.std(lefts) > 2
+    # The crop (or the padding of a shrunk picture) falls anywhere between left and right.
+    assert -0.01 < min(spare_left) < 0.1
+    assert 0.9 < max(spare_left) < 1.01
+    assert np.mean(np.abs(np.array(spare_left) - 0.5) < 0.3) > 0.3
+
+
+def test_a_flip_is_the_mirror_image():
+    view = marked_frame(MARKS, (camera("a"),)).cameras[0]
+    view = replace(view, image=partial(same, np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)))
+    prepared = prepare(frame((view,), MARKS), SMALL)
+    plain = make_sample(prepared, SMALL)
+    flipped = make_sample(prepared, SMALL, AUGMENTS["flip"], np.random.default_rng(0))
+    torch.testing.assert_close(flipped.images, plain.images.flip(-1), rtol=0, atol=1e-3)
+    assert torch.equal(flipped.semantics_2d, plain.semantics_2d.flip(-1))
+    assert torch.equal(flipped.depth, plain.depth.flip(-1))
+
+
+def test_outside_a_turned_picture_is_black_and_unknown():
+    view = replace(camera("a"), image=partial(same, np.full((300, 400, 3), 255, np.uint8)))
+    view = replace(view, semantics=partial(same, np.full((300, 400), PEDESTRIAN, np.uint8)))
+    turned = replace(STRONG, colour=0.0)
+    batch = make_sample(prepare(frame((view,)), SMALL), SMALL, turned, np.random.default_rng(3))
+    outside = ~batch.pixel_mask[0, 0]
+    assert 200 < outside.sum() < 96 * 264 / 2
+    assert not batch.images[0, 0, :, outside].any()
+    assert (batch.images[0, 0, :, ~outside] > 0.1).all()
+    assert (batch.semantics_2d[0, 0][outside] == UNKNOWN).all()
+    assert (batch.semantics_2d[0, 0][~outside] == PEDESTRIAN).all()
 
 
 def test_dropped_cameras_are_black_and_one_always_stays():
