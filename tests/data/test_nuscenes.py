@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,13 @@ def test_index_goes_to_the_home_cache_where_the_folder_cannot_be_written(
     assert kept.name.startswith("v1.0-mini-")
     monkeypatch.setattr(nuscenes_cache, "build_index", lambda _: pytest.fail("index built twice"))
     NuScenesSource(root, "val")
+
+
+def test_several_may_make_the_index_at_once(root: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        sources = list(pool.map(lambda _: NuScenesSource(root, "val"), range(8)))
+    assert all(source.tokens == sources[0].tokens for source in sources)
+    assert [file.name for file in (root / ".ugocc").iterdir()] == ["v1.0-mini.parquet"]
 
 
 def test_source_and_frames_survive_pickling(real_nuscenes_root: Path) -> None:
