@@ -12,9 +12,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ugocc.data.batch import Batch, collate
+from ugocc.data.cache import files_behind
 from ugocc.data.dataset import FrameDataset
+from ugocc.data.fleet import fleet_from_frames
 from ugocc.data.frame import Frame
 from ugocc.data.prepare import InputSettings
+from ugocc.data.source import open_fleet
+from ugocc.data.synthetic.write_nuscenes import write_scene, write_tables
+from ugocc.data.synthetic.write_waymo import write_segment
 from ugocc.data.transforms import AugmentSettings
 from ugocc.errors import DataError
 from ugocc.geometry.grid import VoxelGrid
@@ -229,3 +234,36 @@ def test_check_accepts_what_is_right():
     FrameDataset(made_source(), SMALL).check()
     unlabelled = broken(lambda f: replace(f, occupancy=None))
     FrameDataset(unlabelled, SMALL, labelled=False).check()
+
+
+@pytest.fixture(scope="module")
+def fleets(six_scene, five_scene, tmp_path_factory) -> Path:
+    """A fleet of every layout."""
+    root = tmp_path_factory.mktemp("fleets")
+    write_tables([write_scene(six_scene("scene-1", 3), root / "six")], {"val": ["scene-1"]}, root / "six")
+    write_segment(five_scene("100_0_000_20_000", 3), root / "five", "val", 0)
+    fleet_from_frames(root / "own", open_fleet(root / "five", "val"), split="val")
+    return root
+
+
+@pytest.mark.parametrize("name", ["six", "five", "own"])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_frames_of_every_reader_are_checked_cached_and_augmented(fleets, tmp_path, name, labelled):
+    def opened() -> FrameDataset:
+        source = open_fleet(fleets / name, "val")
+        return FrameDataset(source, SMALL, AugmentSettings(), cache=tmp_path, labelled=labelled)
+
+    data, again = opened(), opened()
+    data.check()
+    assert len(list(files_behind(data.frame(0)))) >= 5
+    batches = collate([data[index, 0] for index in range(3)])
+    written = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.safetensors")}
+    assert len(written) == 3
+    for index in range(3):
+        assert data.cache.key(data.frame(index)) == again.cache.key(again.frame(index))
+        assert again.cache.load(again.frame(index)) is not None
+    assert torch.equal(collate([again[index, 0] for index in range(3)]).images, batches.images)
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.safetensors")} == written
+    assert batches.depth.any() == labelled
+    assert (batches.occupancy != UNKNOWN).any() == labelled
+    assert [data.neighbour(0, 1), data.neighbour(2, -2), data.neighbour(2, 1)] == [1, 0, None]
