@@ -42,6 +42,7 @@ MANIFEST: Final = "embedded.json"
 MINUTE_US: Final = 60_000_000
 """Each scene of a fleet starts a minute after the one before, in microseconds."""
 
+_WRITERS = ("encode.py", "rendered.py", "vocabulary.py", "waymo_columns.py", "write_nuscenes.py", "write_waymo.py")
 _FIRST_NUMBER = {"train": 1, "val": 4001, "test": 7001}
 _MOST_SCENES = 2999
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -146,10 +147,9 @@ def _scene_name(fleet: str, number: int) -> str:
 def _manifest(settings: RenderSettings) -> dict[str, Any]:
     """What decides every byte (``settings``, ``renderer``), and for information versions and scenes."""
     renderer = hashlib.sha256()
-    folders = dict.fromkeys((Path(__file__).parent, Path(inspect.getfile(open_drive)).parent))
-    for file in (file for folder in folders for file in sorted(folder.glob("*.py"))):
-        if file != Path(__file__):
-            renderer.update(file.name.encode() + file.read_bytes())
+    town, writers = Path(inspect.getfile(open_drive)).parent, (Path(__file__).with_name(name) for name in _WRITERS)
+    for file in sorted({*town.glob("*.py"), *writers} - {Path(__file__)}):
+        renderer.update(file.name.encode() + file.read_bytes())
     scenes: dict[str, dict[str, list[str]]] = {fleet: {split: [] for split in SPLITS} for fleet in FLEETS}
     for scene in plan(settings):
         scenes[scene.fleet][scene.split].append(scene.name)
@@ -202,7 +202,8 @@ def _part(building: Path, scene: Scene) -> Path:
 
 
 def _render_all(settings: RenderSettings, building: Path, scenes: list[Scene]) -> None:
-    processes = min(settings.processes or len(os.sched_getaffinity(0)), max(len(scenes), 1))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processes = min(settings.processes or cores, max(len(scenes), 1))
     if processes == 1:
         for scene in track(scenes, "render"):
             _render_scene(settings, building, scene)
