@@ -23,7 +23,7 @@ for _rank, _material in enumerate(_ORDER):
 
 @njit(cache=True)
 def voxelise(world, ground_ids, priority, cos, sin, tx, ty, tz, lower, size, volume):  # type: ignore[no-untyped-def]
-    """Fill ``volume`` (X, Y, Z) with material ids: what lies at a voxel's centre, thin things widened to half a voxel.
+    """Fill ``volume`` (X, Y, Z) with material ids: solids with their surface, and the ground under them.
 
     Args:
         world: what there is.
@@ -48,8 +48,13 @@ def voxelise(world, ground_ids, priority, cos, sin, tx, ty, tz, lower, size, vol
         wx, wy, wz = shape[0] - tx, shape[1] - ty, shape[2] - tz
         cx, cy, cz = cos * wx + sin * wy, -sin * wx + cos * wy, wz
         c, s = shape[6] * cos + shape[7] * sin, shape[7] * cos - shape[6] * sin
-        # A flat slab (a pavement) belongs to the layer of its top, thin things reach at least half a voxel.
-        hx, hy, hz = max(shape[3], 0.5 * size), max(shape[4], 0.5 * size), max(shape[5], 0.5 * size)
+        # A voxel counts as soon as the surface passes through a good part of it, as where lidar points make the
+        # label; poles and plates always meet the voxel they stand in. Pavements end where the kerb is.
+        grow = 0.45 * size if kind == 0 else 0.3 * size
+        hx, hy = max(shape[3] + grow, 0.71 * size), max(shape[4] + grow, 0.71 * size)
+        hz = shape[5] + grow
+        if material == 2:
+            hx, hy = shape[3], shape[4]
         rx, ry = abs(c) * hx + abs(s) * hy, abs(s) * hx + abs(c) * hy
         i0, i1 = int(np.floor((cx - rx - lower[0]) / size)), int(np.floor((cx + rx - lower[0]) / size))
         j0, j1 = int(np.floor((cy - ry - lower[1]) / size)), int(np.floor((cy + ry - lower[1]) / size))
