@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:1] in (["--version"], ["-V"]):
         print(f"ugocc {__version__}")
         return 0
-    verbs, name, depth = VERBS, "ugocc", 0
+    verbs: Mapping[str, Verb | Mapping[str, Verb]] = VERBS
+    name, depth = "ugocc", 0
     while True:
         word = words[depth] if depth < len(words) else "--help"
         if word in ("-h", "--help"):
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _overview(name: str, verbs: dict[str, Any]) -> str:
+def _overview(name: str, verbs: Mapping[str, Verb | Mapping[str, Verb]]) -> str:
     lines = [f"usage: {name} VERB [options]", "", "Camera-only 3D semantic occupancy on cars nobody labelled.", ""]
     for word, entry in verbs.items():
         inner = entry.summary if isinstance(entry, Verb) else " | ".join(entry)
@@ -143,7 +144,7 @@ def _data_convert(argv: Sequence[str], texts: dict[str, Any]) -> None:
     convert_fleet(parse_settings(ConvertSettings, argv, **texts))
 
 
-VERBS: dict[str, Verb | dict[str, Verb]] = {
+VERBS: Mapping[str, Verb | Mapping[str, Verb]] = {
     "demo": Verb(
         _demo,
         "Render the embedded fleets, train on one, evaluate on both, write a table, pictures and a film.",

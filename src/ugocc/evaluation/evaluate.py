@@ -41,7 +41,7 @@ class Evaluation(LightningModule):
         self.predictions = predictions
         self.occupancy = MapTenClass()
         self.rays = RayIoU(grid) if "ray_iou" in metrics else None
-        self.origins = SceneOrigins(frames, grid) if "ray_iou" in metrics else {}
+        self.origins = SceneOrigins(frames, grid)
         self.depth = DepthMetrics() if "depth" in metrics else None
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:

@@ -30,17 +30,16 @@ def list_models(settings: ModelsSettings) -> None:
                 {
                     "model": name,
                     "size": size,
-                    "parameters": parameters,
+                    "parameters": str(parameters),
                     "image": f"{chosen.input.height} x {chosen.input.width}",
                     "grid": " x ".join(str(n) for n in chosen.input.grid.shape),
-                    "voxel": chosen.input.grid.voxel_size,
+                    "voxel": f"{chosen.input.grid.voxel_size:g} m",
                 }
             )
     if settings.json:
         print(json.dumps(rows, indent=1))
         return
-    table = Table("model", "size", "parameters (M)", "image", "volume", "voxel (m)")
+    table = Table("model", "size", "parameters", "image", "volume", "voxel")
     for row in rows:
-        millions = f"{row['parameters'] / 1e6:.2f}"
-        table.add_row(row["model"], row["size"], millions, row["image"], row["grid"], str(row["voxel"]))
+        table.add_row(*row.values())
     Console().print(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -95,7 +96,7 @@ def score_fleet(settings: ScoreSettings) -> Row:
     return row
 
 
-def chosen_metrics(names: list[str] | str) -> tuple[Metric, ...]:
+def chosen_metrics(names: Sequence[str] | str) -> tuple[Metric, ...]:
     """Metrics by name; ``all`` is every one."""
     wanted = [names] if isinstance(names, str) else names
     return METRICS if "all" in wanted else tuple(m for m in METRICS if m in wanted)
