@@ -40,9 +40,11 @@ def write(path: Path, group: int, seed: int = 0) -> pa.Table:
 
 
 @pytest.mark.parametrize("group", [1, 7, ROWS])
-@pytest.mark.parametrize("keep", [parquet_rows.KEEP_BYTES, 0], ids=["kept", "streamed"])
-def test_rows_in_any_order_equal_the_whole_file(tmp_path, monkeypatch, group, keep):
-    monkeypatch.setattr(parquet_rows, "KEEP_BYTES", keep)
+@pytest.mark.parametrize("behind", [None, 0, 30_000], ids=["kept", "streamed", "streamed with a memory"])
+def test_rows_in_any_order_equal_the_whole_file(tmp_path, monkeypatch, group, behind):
+    if behind is not None:
+        monkeypatch.setattr(parquet_rows, "_worth_keeping", lambda *_: False)
+        monkeypatch.setattr(parquet_rows, "SMALL_BYTES", behind)
     stored = write(tmp_path / "a.parquet", group)
     places = row_places(tmp_path / "a.parquet")
     assert len(places) == ROWS
@@ -72,8 +74,28 @@ def test_what_is_kept_is_bounded_and_the_oldest_goes(tmp_path, monkeypatch):
     assert 1 < len(parquet_rows._cache.groups) < ROWS // 5
 
 
+def test_large_groups_are_streamed_unless_their_dictionary_is_everything(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet_rows, "SMALL_BYTES", 9_000)
+    columns = ("[C].image", "[C].range.values")
+    for name, dictionary in (("plain", False), ("dictionary", True)):
+        pq.write_table(table(), tmp_path / name, use_dictionary=dictionary)
+    plain, dictionary = (parquet_rows.open_parquet(tmp_path / name, ()) for name in ("plain", "dictionary"))
+    assert not parquet_rows._worth_keeping(plain, 0, columns)
+    assert parquet_rows._worth_keeping(dictionary, 0, columns)
+    assert parquet_rows._worth_keeping(plain, 0, ("key.time",))
+
+
+def test_numbers_count_by_what_they_take_in_memory_not_by_their_codes(tmp_path, monkeypatch):
+    few = pa.table({"v": pa.array([[float(i % 3)] * 5000 for i in range(40)], pa.list_(pa.float32()))})
+    pq.write_table(few, tmp_path / "a")
+    file = parquet_rows.open_parquet(tmp_path / "a", ())
+    assert file.metadata.row_group(0).total_byte_size < 100_000 < 800_000 == few["v"].combine_chunks().values.nbytes
+    monkeypatch.setattr(parquet_rows, "SMALL_BYTES", 700_000)
+    assert not parquet_rows._worth_keeping(file, 0, ("v",))
+
+
 def test_going_forward_in_a_large_group_decodes_every_row_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet_rows, "KEEP_BYTES", 0)
+    monkeypatch.setattr(parquet_rows, "_worth_keeping", lambda *_: False)
     write(tmp_path / "a.parquet", ROWS)
     decoded = []
     real = parquet_rows._batches
@@ -87,12 +109,14 @@ def test_going_forward_in_a_large_group_decodes_every_row_once(tmp_path, monkeyp
     for i in range(0, ROWS, 2):
         read_row(tmp_path / "a.parquet", (0, i), ("[C].image",))
         read_row(tmp_path / "a.parquet", (0, i + 1), ("[C].image",))
+        read_row(tmp_path / "a.parquet", (0, max(i - 9, 0)), ("[C].image",))  # the frame before
     assert sum(decoded) == ROWS
     assert not parquet_rows._cache.groups
 
 
 def test_a_file_sorted_by_sensor_gets_a_stream_per_sensor(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet_rows, "KEEP_BYTES", 0)
+    monkeypatch.setattr(parquet_rows, "_worth_keeping", lambda *_: False)
+    monkeypatch.setattr(parquet_rows, "SMALL_BYTES", 60_000)
     monkeypatch.setattr(parquet_rows, "_MAX_SKIP", 5)
     write(tmp_path / "a.parquet", ROWS)
     opened = []
@@ -102,6 +126,7 @@ def test_a_file_sorted_by_sensor_gets_a_stream_per_sensor(tmp_path, monkeypatch)
         for sensor in range(3):
             read_row(tmp_path / "a.parquet", (0, 20 * sensor + time), ("[C].image",))
     assert len(opened) == 3
+    assert all(1 <= stream.size <= 60_000 for stream in parquet_rows._cache.streams)
 
 
 def test_a_file_written_anew_is_read_anew(tmp_path):

@@ -1,8 +1,9 @@
 """Single rows of Parquet files, decoding no more of a file than the file's layout forces.
 
 A Parquet file is compressed in row groups. Small groups are decoded whole and kept in a bounded cache, so that the
-neighbours of a row (the other cameras of a frame) come for nothing. A group too large to keep is streamed: readers
-that go forward in time decode every row once. Waymo's files hold a whole segment in one row group, hence both.
+neighbours of a row (the other cameras of a frame) come for nothing. A large group is streamed: whoever goes forward in
+time decodes every row once, and the last rows are kept for a step back. Files of Waymo may hold a whole segment in one
+row group, hence both.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import difflib
 import os
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,9 @@ import pyarrow.parquet as pq
 from ugocc.errors import DataError
 
 KEEP_BYTES = 512 << 20
-"""Decoded row groups kept per process, in bytes; larger groups are streamed."""
+"""Decoded row groups kept per process, in bytes."""
+SMALL_BYTES = 64 << 20
+"""A row group that decodes to more is streamed; as much of it is kept behind the stream's place."""
 _KEEP_ROWS = 64
 _STREAM_ROWS = 5
 _MAX_STREAMS = 8
@@ -96,18 +99,26 @@ _Key = tuple[_File, int, tuple[str, ...]]
 
 @dataclass
 class _Stream:
-    """A reader part of the way through one row group."""
+    """A reader part of the way through one row group, and the last rows it read."""
 
     key: _Key
     batches: Iterator[pa.RecordBatch]
-    batch: pa.RecordBatch
-    start: int = 0
+    behind: deque[tuple[int, pa.RecordBatch]] = field(default_factory=deque)  # (first row, rows)
+    place: int = 0
+    size: int = 0
 
-    def advance_to(self, row: int) -> pa.RecordBatch:
-        while row >= self.start + self.batch.num_rows:
-            self.start += self.batch.num_rows
-            self.batch = next(self.batches)
-        return self.batch
+    def reaches(self, row: int) -> bool:
+        return self.behind[0][0] <= row < self.place + _MAX_SKIP
+
+    def row(self, row: int) -> dict[str, pa.Scalar]:
+        while row >= self.place:
+            batch = next(self.batches)
+            self.behind.append((self.place, batch))
+            self.place, self.size = self.place + batch.num_rows, self.size + batch.nbytes
+            while self.size > SMALL_BYTES and len(self.behind) > 1:
+                self.size -= self.behind.popleft()[1].nbytes
+        start, batch = next((start, batch) for start, batch in reversed(self.behind) if start <= row)
+        return _pick(batch, row - start)
 
 
 @dataclass
@@ -131,17 +142,17 @@ class _Cache:
             if key in self.groups:
                 self.groups.move_to_end(key)
                 return _pick(self.groups[key], row)
-            stream = self._nearest_stream(key, row)
+            stream = next((s for s in self.streams if s.key == key and s.reaches(row)), None)
             if stream is None:
                 file = self._open(key[0], columns)
-                if _decoded_bytes(file, group, columns) <= KEEP_BYTES:
+                if _worth_keeping(file, group, columns):
                     return _pick(self._keep(key, file), row)
-                batches = _batches(file, key, _STREAM_ROWS)
-                stream = _Stream(key, batches, next(batches))
+                stream = _Stream(key, _batches(file, key, _STREAM_ROWS))
             else:
                 self.streams.remove(stream)
-            self.streams = [*self.streams, stream][-_MAX_STREAMS:]
-            return _pick(stream.advance_to(row), row - stream.start)
+            found = stream.row(row)
+            self.streams = [stream, *self.streams][:_MAX_STREAMS]
+            return found
 
     def _open(self, key: _File, columns: tuple[str, ...]) -> pq.ParquetFile:
         file = self.files.pop(key, None)
@@ -151,10 +162,6 @@ class _Cache:
         while len(self.files) > _MAX_FILES:
             self.files.popitem(last=False)
         return file
-
-    def _nearest_stream(self, key: _Key, row: int) -> _Stream | None:
-        usable = [s for s in self.streams if s.key == key and s.start <= row < s.start + s.batch.num_rows + _MAX_SKIP]
-        return max(usable, key=lambda s: s.start, default=None)
 
     def _keep(self, key: _Key, file: pq.ParquetFile) -> pa.Table:
         table = pa.Table.from_batches(_batches(file, key, _KEEP_ROWS))
@@ -169,12 +176,20 @@ def _batches(file: pq.ParquetFile, key: _Key, rows: int) -> Iterator[pa.RecordBa
     return iter(file.iter_batches(rows, row_groups=[key[1]], columns=list(key[2]), use_threads=False))
 
 
-def _decoded_bytes(file: pq.ParquetFile, group: int, columns: tuple[str, ...]) -> int:
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8}
+
+
+def _worth_keeping(file: pq.ParquetFile, group: int, columns: tuple[str, ...]) -> bool:
     chunks = (file.metadata.row_group(group).column(i) for i in range(file.metadata.num_columns))
-    # Leaves of a list column are called "<column>.list.element" (or .item); the names themselves contain dots.
-    return sum(c.total_uncompressed_size for c in chunks if any(_is_leaf(c.path_in_schema, name) for name in columns))
+    wanted = [c for c in chunks if any(_is_leaf(c.path_in_schema, name) for name in columns)]
+    # What the file calls uncompressed is still dictionary-encoded: a range image is several times as large in memory.
+    size = sum(max(c.total_uncompressed_size, c.num_values * _WIDTHS.get(c.physical_type, 0)) for c in wanted)
+    # Writers may put all pictures of a group into its dictionary, which a stream has to decode and hold as a whole.
+    dictionary = sum(c.data_page_offset - c.dictionary_page_offset for c in wanted if c.dictionary_page_offset)
+    return size <= SMALL_BYTES or 2 * dictionary > size
 
 
+# Leaves of a list column are called "<column>.list.element" (or .item); the names themselves contain dots.
 def _is_leaf(leaf: str, column: str) -> bool:
     return leaf == column or leaf.startswith(column + ".list.")
 
@@ -193,4 +208,5 @@ def forget() -> None:
 
 
 # A forked data-loading process must not share half-read streams, nor a lock that was held during the fork.
-os.register_at_fork(after_in_child=forget)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget)
