@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from ugocc.data import fleet_manifest
 from ugocc.data.fleet import FleetSource, fleet_from_frames
 from ugocc.data.frame import Frame
 from ugocc.data.synthetic.write_waymo import write_segment
@@ -454,3 +456,30 @@ def test_sweeps_labels_and_own_car_are_written_too(tmp_path):
     with pytest.raises(DataError, match="at least one frame"):
         fleet_from_frames(tmp_path / "empty", [])
     assert not (tmp_path / "empty" / "manifest.jsonl").exists()
+
+
+def test_the_worked_example_of_the_documentation_is_read(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "own-fleet.md").read_text(encoding="utf-8")
+    shared, line = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, flags=re.DOTALL))
+    for path, size in (("images/front", (1920, 1080)), ("images/left", (1280, 800))):
+        (tmp_path / path).mkdir(parents=True)
+        Image.new("RGB", size).save(tmp_path / path / "000123.jpg")
+    for folder in ("masks", "lidar"):
+        (tmp_path / folder).mkdir()
+    Image.new("L", (1920, 1080)).save(tmp_path / "masks" / "front.png")
+    np.ones((9, 5), np.float32).tofile(tmp_path / "lidar" / "000123.bin")
+    (tmp_path / "fleet.json").write_text(json.dumps(shared))
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(line))
+    (frame,) = FleetSource(tmp_path, "train")
+    assert frame.fleet == "delivery-vans"
+    front, left = frame.cameras
+    assert front.image().shape == (1080, 1920, 3)
+    assert not front.own_car().any()
+    assert frame.lidar.points().shape == (9, 4)
+    # "front looks along the car's x axis, left along its y axis", both upright
+    assert np.allclose(front.ego_T_camera[:3, :3], BODY_T_OPTICAL[:3, :3])
+    assert np.allclose(left.ego_T_camera[:3, :3], yaw_matrix(np.pi / 2)[:3, :3] @ BODY_T_OPTICAL[:3, :3])
+    assert frame.ego_T_camera(front)[0, 3] > front.ego_T_camera[0, 3]  # the picture was taken a little later
+    for table, keys in (("a frame", fleet_manifest._FRAME), ("a camera", fleet_manifest._CAMERA)):
+        section = page.split(f"## Fields of {table}")[1].split("\n## ")[0]
+        assert all(f"`{key}`" in section for key in keys)

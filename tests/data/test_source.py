@@ -32,8 +32,8 @@ def fleets(six_scene, five_scene, tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     ("folder", "layout", "reader", "name", "count"),
     [
-        ("six", "nuscenes", NuScenesSource, "nuscenes", 7),
-        ("five", "waymo", WaymoSource, "waymo", 4),
+        ("six", "nuscenes", NuScenesSource, "six", 7),
+        ("five", "waymo", WaymoSource, "five", 4),
         ("own", "fleet", FleetSource, "vans", 4),
     ],
 )

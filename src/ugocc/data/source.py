@@ -22,7 +22,7 @@ def open_fleet(root: Path, split: str, name: str | None = None, every: int = 1) 
         root: folder with a manifest (docs/own-fleet.md), a nuScenes folder (``v1.0-*``), or a Waymo v2 folder
             (``training``, ``validation``, ``testing`` with one folder per component).
         split: ``train``, ``val`` or ``test``.
-        name: name the frames carry; the layout's own if None.
+        name: name the frames carry; if None, the manifest's own, else the folder's.
         every: keep every so many frames of each scene, from the first.
 
     Raises:
@@ -33,9 +33,9 @@ def open_fleet(root: Path, split: str, name: str | None = None, every: int = 1) 
     if layout == "fleet":
         return FleetSource(root, split, name, every)
     if layout == "waymo":
-        return WaymoSource(root, split, fleet=name or "waymo", every=every)
+        return WaymoSource(root, split, fleet=name or root.resolve().name, every=every)
     if layout == "nuscenes":
-        source = NuScenesSource(root, split, fleet=name or "nuscenes")
+        source = NuScenesSource(root, split, fleet=name or root.resolve().name)
         return source if every == 1 else Thinned(source, every)
     below = [p.name for p in sorted(root.iterdir()) if p.is_dir() and layout_of(p)] if root.is_dir() else []
     found = f"no known layout, but one in {', '.join(below)} below it" if below else "no known layout"
