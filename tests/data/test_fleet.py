@@ -233,12 +233,12 @@ def test_a_parquet_manifest_is_the_same_as_lines(tmp_path):
 
 
 WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
-    "misspelt": ({"timestmap_us": 5}, "timestmap_us", "did you mean timestamp_us?"),
-    "misspelt in a camera": (with_camera(intrinsic=[1]), "cameras[0].intrinsic", "did you mean intrinsics?"),
+    "misspelt": ({"timestmap_us": 5}, "timestmap_us", "the key timestamp_us"),
+    "misspelt in a camera": (with_camera(intrinsic=[1]), "cameras[0].intrinsic", "the key intrinsics"),
     "misspelt in a matrix": (
         with_camera(ego_T_camera={"rotation": [1, 0, 0, 0], "translaton": [0, 0, 0]}),
         "cameras[0].ego_T_camera.translaton",
-        "did you mean translation?",
+        "the key translation",
     ),
     "no scene": ({"scene": None}, "scene", "a text"),
     "token with a slash": ({"token": "a/b"}, "token", "a file name"),

@@ -34,7 +34,7 @@ class Fields:
         for key in values:
             if key not in keys:
                 near = difflib.get_close_matches(str(key), keys, n=1, cutoff=0.5)
-                advice = f"did you mean {near[0]}?" if near else f"only {', '.join(keys)}"
+                advice = f"the key {near[0]}" if near else f"only {', '.join(keys)}"
                 raise DataError(where, f"{prefix}{key}", "an unknown key", advice)
         # A null is as good as no key: tables of Parquet have one wherever a row lacks a column.
         self._values = {key: value for key, value in values.items() if value is not None}
