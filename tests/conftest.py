@@ -45,3 +45,15 @@ def real_ddad_root(real_data: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """Three real frames, one second apart, of a rig nobody here has seen, as an own-fleet folder (split train)."""
     helper = runpy.run_path(str(Path(__file__).parent / "data" / "real_fleets.py"))
     return helper["build_real_ddad"](real_data, tmp_path_factory.mktemp("real") / "ddad")
+
+
+@pytest.fixture(scope="session")
+def tiny_fleets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded fleets, one scene of three small frames per split: folders ``six`` and ``five``."""
+    from ugocc.data.synthetic.build import RenderSettings, render_fleets
+    from ugocc.data.town.scene import DriveSettings
+
+    root = tmp_path_factory.mktemp("embedded")
+    drive = DriveSettings(frames=3, width=176)
+    render_fleets(RenderSettings(root=root, train=1, val=1, test=1, drive=drive, processes=1))
+    return root

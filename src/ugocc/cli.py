@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ugocc import __version__
+from ugocc.allocator import keep_freed_memory
 from ugocc.errors import DataError
 
 
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             break
         verbs = entry
     texts = {"prog": name, "description": f"{entry.summary}\n\nExample:\n  {entry.example}"}
+    keep_freed_memory()
     try:
         entry.run(words[depth:], texts)
     except DataError as error:

@@ -61,5 +61,5 @@ def convert_fleet(settings: ConvertSettings) -> None:
     frames = open_fleet(settings.root, settings.split, settings.name)
     count = min(settings.limit or len(frames), len(frames))
     chosen = islice(iter(frames), count)
-    fleet_from_frames(settings.out, track(chosen, "convert", total=count))
+    fleet_from_frames(settings.out, track(chosen, "convert", total=count), settings.split)
     print(f"{count} frames of {frames.fleet} in {settings.out}")

@@ -168,7 +168,7 @@ class SourceTraining(LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW and its schedule, per step."""
         optim = self.recipe.optim
-        optimizer = torch.optim.AdamW(parameter_groups(self.model, optim.weight_decay), lr=optim.lr)
+        optimizer = torch.optim.AdamW(parameter_groups(self.model, optim.weight_decay), lr=optim.lr, foreach=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, optim))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
