@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,13 @@ def test_scenes_do_not_mix_and_a_missing_lidar_has_the_usual_place() -> None:
     origins = SceneOrigins([*drive(2, 2.0), *drive(1, 2.0, scene="b", lidar=False)])
     assert origins["b0"].shape == (1, 3)
     assert origins["b0"][0] == pytest.approx((0.985, 0.0, 1.84))
+
+
+def test_points_in_the_ego_frame_say_nothing_of_the_place_of_the_lidar() -> None:
+    frame = drive(1, 2.0)[0]
+    assert frame.lidar is not None
+    origins = SceneOrigins([replace(frame, lidar=replace(frame.lidar, ego_T_lidar=np.eye(4)))])
+    assert origins["a0"][0] == pytest.approx((0.985, 0.0, 1.84))
 
 
 def test_only_places_inside_the_grid_in_height() -> None:

@@ -48,7 +48,8 @@ class SceneOrigins:
 
 def lidar_position(frame: Frame) -> Points:
     """(3,) world position in metres of the frame's lidar."""
-    if frame.lidar is None:
+    # Points of several lasers come in the ego frame, whose origin lies on the ground: no place to look from.
+    if frame.lidar is None or np.array_equal(frame.lidar.ego_T_lidar, np.eye(4)):
         return transform(frame.world_T_ego, np.array(USUAL_ORIGIN))
     return transform(frame.lidar.world_T_ego, frame.lidar.ego_T_lidar[:3, 3])
 
