@@ -102,7 +102,7 @@ def add_traffic(town: Town, rng: np.random.Generator, ego: Floats, times: Floats
     for _ in range(style.riders):
         placed = on_lane(lambda r: shapes.two_wheeler(r, rider=True), rng.uniform(2, 5), town.lane + 1.7)
         drivers.append(_called(placed, placed.thing[0].material))
-    town.moving = [d for d in drivers if _clearance(d, ego, times) > 4.2]
+    town.moving = [d for d in drivers if _clearance(d, ego, times) > 6.5]
     for _ in range(style.walkers):
         off = style.street + rng.uniform(0.5, 2.0)
         walker = on_lane(shapes.pedestrian, rng.uniform(0.6, 1.6), off if rng.random() < 0.85 else -off)
@@ -176,14 +176,14 @@ def _furnish(town: Town, rng: np.random.Generator, length: float, wide: float, p
     for along in np.arange(-end + 8, end - 4, 24.0):
         put(shapes.lamp(), along + rng.uniform(-2, 2), 0.45, -np.pi / 2)
     put(shapes.traffic_light(), end - 0.3, 0.5, np.pi)
-    for _ in range(1 + rng.poisson(length / 30)):
+    for _ in range(1 + rng.poisson(length / 40)):
         put(shapes.sign(rng), rng.uniform(-end, end), 0.45, np.pi + rng.normal(0, 0.3), boxed=Material.SIGN)
-    for _ in range(rng.poisson(length / 14)):
+    for _ in range(rng.poisson(length / 28)):
         put(shapes.furniture(rng), rng.uniform(-end, end), rng.uniform(0.5, wide - 0.4), np.pi / 2)
-    for _ in range(rng.poisson(length / 18)):
+    for _ in range(rng.poisson(length / 36)):
         parked = shapes.two_wheeler(rng, rider=False)
         put(parked, rng.uniform(-end, end), rng.uniform(0.5, wide - 0.7), rng.normal(0, 0.4), boxed=parked[0].material)
-    for _ in range(rng.poisson(length / 22)):
+    for _ in range(rng.poisson(length / 40)):
         where = rng.uniform(-end, end)
         person = shapes.pedestrian(rng)
         put(person, where, rng.uniform(0.5, wide - 0.4), rng.uniform(0, 6), boxed=Material.PEDESTRIAN)

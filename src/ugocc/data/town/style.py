@@ -69,7 +69,7 @@ class Style:
 STYLES = {
     "six": Style(
         spacing=(56.0, 84.0), street=6.4, pavement=(2.6, 3.6), setback=(0.5, 4.0), storeys=(2.0, 6.0), gaps=0.18,
-        trees=0.9, parked=0.42, moving=16, walkers=34, riders=14, works=0.42,
+        trees=0.55, parked=0.42, moving=18, walkers=26, riders=14, works=0.42,
         facades=((0.55, 0.46, 0.38), (0.62, 0.58, 0.50), (0.45, 0.30, 0.25), (0.50, 0.50, 0.52), (0.66, 0.62, 0.58)),
         asphalt=(0.19, 0.19, 0.20), paving=(0.46, 0.45, 0.43), grass=(0.17, 0.26, 0.10), leaves=(0.12, 0.24, 0.08),
         sun_height=(35.0, 65.0), sun=(1.45, 1.38, 1.25), sky=(0.52, 0.60, 0.72), haze=(0.78, 0.83, 0.90),
@@ -77,7 +77,7 @@ STYLES = {
     ),
     "five": Style(
         spacing=(70.0, 104.0), street=7.4, pavement=(2.2, 3.0), setback=(1.5, 7.0), storeys=(1.5, 5.0), gaps=0.26,
-        trees=0.7, parked=0.34, moving=20, walkers=28, riders=12, works=0.36,
+        trees=0.45, parked=0.36, moving=22, walkers=24, riders=13, works=0.40,
         facades=((0.68, 0.60, 0.46), (0.60, 0.46, 0.36), (0.70, 0.66, 0.58), (0.44, 0.46, 0.50), (0.58, 0.40, 0.32)),
         asphalt=(0.24, 0.235, 0.225), paving=(0.52, 0.50, 0.46), grass=(0.24, 0.27, 0.11), leaves=(0.17, 0.25, 0.09),
         sun_height=(24.0, 50.0), sun=(1.55, 1.36, 1.10), sky=(0.50, 0.56, 0.64), haze=(0.84, 0.83, 0.80),
