@@ -16,7 +16,10 @@ from torch import Tensor
 from ugocc.adaptation.views import Evidence, Views, cell_pixels, cells_visible
 from ugocc.errors import DataError
 from ugocc.geometry.grid import VoxelGrid
-from ugocc.labels import FREE, UNKNOWN
+from ugocc.labels import BUILDING, FREE, PEDESTRIAN, TRAFFIC_OBJECT, TWO_WHEELER, UNKNOWN, VEHICLE
+
+STANDING = (VEHICLE, PEDESTRIAN, BUILDING, TRAFFIC_OBJECT, TWO_WHEELER)
+"""Classes whose surfaces mostly stand upright."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class RenderSettings:
     """Weight of the rendered classes."""
     depth_weight: float = 1.0
     """Weight of the rendered depth."""
+    depth_slack: float = 1.0
+    """Depth may be off by as much as a shift of the surface by this many voxels explains."""
     sky_weight: float = 0.0
     """Weight of letting rays to confident sky pass; 0 masks them, as published."""
     least_hit: float = 0.1
@@ -181,7 +186,8 @@ def render_loss(
 
     Classes: cross-entropy of the class given that the ray hits, over rays that are not empty. Depth: L1 between
     logarithms of depths, over rays whose surface is in the volume; a ray that passes all of it ends at its far side,
-    so that this also pulls empty rays to a surface.
+    so that this also pulls empty rays to a surface. Even a perfect volume renders too near where a ray grazes the
+    road, for a voxel is occupied above the surface in it, so errors within the slack cost nothing.
 
     Args:
         logits: (B, 10, X, Y, Z) of the student.
@@ -207,7 +213,9 @@ def render_loss(
             terms["render_semantics"] = settings.semantic_weight * _mean(entropy, counts)
         if settings.depth_weight:
             expected = seen.expected_depth().clamp(min=settings.near)
-            difference = expected.log() - depth.clamp(min=settings.near).log()
+            slack = settings.depth_slack * _depth_of_a_voxel(rays.direction, labels, grid)
+            nearest = torch.minimum(torch.maximum(expected.detach(), depth - slack), depth + slack)
+            difference = expected.log() - nearest.clamp(min=settings.near).log()
             counts = within & (labels != FREE)
             terms["render_depth"] = settings.depth_weight * _mean(difference.abs(), counts)
         if settings.sky_weight:
@@ -227,6 +235,17 @@ def _crossing(rays: Rays, grid: VoxelGrid, near: float) -> tuple[Tensor, Tensor]
     leaves = torch.maximum(first, second).amin(dim=-1)
     hits = leaves > enters
     return torch.where(hits, enters, 0.0), torch.where(hits, leaves, 0.0)
+
+
+def _depth_of_a_voxel(direction: Tensor, labels: Tensor, grid: VoxelGrid) -> Tensor:
+    """(B, R) change of depth if the surface moves by a voxel across itself, of rays (B, R, 3) on classes (B, R).
+
+    Surfaces of classes that stand are upright; others may lie or stand, and the larger change counts.
+    """
+    standing = torch.isin(labels, torch.tensor(STANDING, dtype=labels.dtype, device=labels.device))
+    upright, flat = direction[..., :2].norm(dim=-1), direction[..., 2].abs()
+    across = torch.where(standing, upright, torch.minimum(upright, flat))
+    return grid.voxel_size / across.clamp(min=1e-3)
 
 
 def _mean(values: Tensor, counts: Tensor) -> Tensor:

@@ -78,7 +78,10 @@ def scores(logits: Tensor, kernel: int) -> Scores:
     """Confidence of logits (B, 10, X, Y, Z) at every voxel and around it; voxels outside the grid do not count."""
     probabilities = logits.float().softmax(dim=1)
     confidence, label = probabilities.max(dim=1)
-    pooled = F.avg_pool3d(probabilities, kernel, stride=1, padding=kernel // 2, count_include_pad=False)
+    # avg_pool3d(count_include_pad=False) would do, but refuses grids thinner than the kernel.
+    padding = (kernel // 2,) * 6
+    inside = F.pad(torch.ones_like(probabilities[:1, :1]), padding)
+    pooled = F.avg_pool3d(F.pad(probabilities, padding), kernel, stride=1) / F.avg_pool3d(inside, kernel, stride=1)
     return Scores(probabilities, label, confidence, pooled.gather(1, label[:, None]).squeeze(1))
 
 
