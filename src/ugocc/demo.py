@@ -6,8 +6,9 @@ what an earlier run of the same settings left, so the demo may be interrupted an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
@@ -16,12 +17,13 @@ from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
 from ugocc.data.synthetic.build import RenderSettings, render_fleets
 from ugocc.evaluation.evaluate import evaluate
+from ugocc.models.assemble import model_settings
 from ugocc.results import Row, markdown_table, read_results, write_results, write_text
 from ugocc.serving.predict import picture_of
 from ugocc.serving.predictor import Predictor
 from ugocc.training.checkpoint import load_model, read_card
 from ugocc.training.progress import progress_callback
-from ugocc.training.source import SourceRecipe, parse_source_recipe, train_source
+from ugocc.training.source import FleetSettings, OptimSettings, RunSettings, SourceRecipe, train_source
 from ugocc.viz.film import write_film
 
 
@@ -31,22 +33,24 @@ class DemoSettings:
 
     out: Path = Path("runs/demo")
     """Folder for models, results, pictures and films."""
-    data: Path = Path("data/embedded")
-    """Folder of the embedded fleets, rendered if missing."""
-    recipe: Path | None = None
-    """Recipe of the source-only model; by default the defaults of ``ugocc fit``."""
+    fleets: RenderSettings = field(default_factory=RenderSettings)
+    """The embedded fleets, rendered if they are missing."""
+    cache: Path = Path("data/cache")
+    """Folder of prepared frames."""
+    size: Literal["debug", "laptop"] = "laptop"
+    """Size of the model; debug only shows that everything runs."""
     seed: int = 0
     """Seed of the training."""
-    steps: int = 0
-    """Optimisation steps; 0 takes the recipe's."""
+    steps: int = OptimSettings.steps
+    """Optimisation steps."""
     scenes: int = 1
     """Test scenes of each fleet that are filmed."""
 
 
 def run_demo(settings: DemoSettings) -> list[Row]:
     """Render, train, evaluate, picture. Returns the rows of the table."""
-    _say(1, "the embedded fleets", settings.data)
-    render_fleets(RenderSettings(root=settings.data))
+    _say(1, "the embedded fleets", settings.fleets.root)
+    render_fleets(settings.fleets)
     recipe = _recipe(settings)
     _say(2, f"train {recipe.model.name}-{recipe.model.size} on the labels of six", recipe.run.folder)
     model = train_source(recipe)
@@ -70,12 +74,14 @@ def _say(step: int, what: str, where: Path) -> None:
 
 
 def _recipe(settings: DemoSettings) -> SourceRecipe:
-    words = ["--config", str(settings.recipe)] if settings.recipe else []
-    words += ["--run.seed", str(settings.seed), "--run.folder", str(settings.out / "source-only")]
-    words += ["--source.root", str(settings.data / "six"), "--run.cache", str(settings.data.parent / "cache")]
-    if settings.steps:
-        words += ["--optim.steps", str(settings.steps)]
-    return parse_source_recipe(words)
+    """The defaults of ``ugocc fit``, which recipes/six-flashocc-laptop.yaml spells out."""
+    folder = settings.out / "source-only"
+    return SourceRecipe(
+        model=model_settings("flashocc", settings.size),
+        source=FleetSettings(settings.fleets.root / "six"),
+        optim=OptimSettings(steps=settings.steps),
+        run=RunSettings(folder, seed=settings.seed, cache=settings.cache),
+    )
 
 
 def _evaluate(model: Path, settings: DemoSettings, fleet: str) -> Row:
@@ -85,8 +91,8 @@ def _evaluate(model: Path, settings: DemoSettings, fleet: str) -> Row:
     if path.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == weights:
         return read_results(path)[0]
     network, about = load_model(model)
-    frames = open_fleet(settings.data / fleet, "test", fleet)
-    data = FrameDataset(frames, network.settings.input, cache=settings.data.parent / "cache")
+    frames = open_fleet(settings.fleets.root / fleet, "test", fleet)
+    data = FrameDataset(frames, network.settings.input, cache=settings.cache)
     row = evaluate(network, data, about, split="test", callbacks=[progress_callback(f"evaluate on {fleet}")])
     write_results(path, [row])
     write_text(stamp, weights)
@@ -100,7 +106,7 @@ def _film(model: Path, settings: DemoSettings, fleet: str) -> list[Path]:
     if stamp.is_file() and picture.is_file() and film.is_file():
         return [picture, film]
     predictor = Predictor.from_pretrained(model)
-    frames = open_fleet(settings.data / fleet, "test", fleet)
+    frames = open_fleet(settings.fleets.root / fleet, "test", fleet)
     scenes = list(dict.fromkeys(frame.scene for frame in frames))[: settings.scenes]
     chosen = [frame for frame in frames if frame.scene in scenes]
     pictures = [picture_of(frame, predictor(frame)) for frame in chosen]

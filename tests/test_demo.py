@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ugocc.data.synthetic.build import RenderSettings
+from ugocc.data.town.scene import DriveSettings
+from ugocc.demo import DemoSettings, run_demo
+
+
+def test_the_demo_goes_from_files_to_films_and_reuses_what_exists(
+    tiny_fleets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drive = DriveSettings(frames=3, width=176)
+    fleets = RenderSettings(root=tiny_fleets, train=1, val=1, test=1, drive=drive, processes=1)
+    settings = DemoSettings(out=tmp_path, fleets=fleets, cache=tmp_path / "cache", size="debug", steps=3)
+    rows = run_demo(settings)
+    assert [(r.train_fleet, r.eval_fleet, r.split, r.variant) for r in rows] == [
+        ("six", "six", "test", "source-only"),
+        ("six", "five", "test", "source-only"),
+    ]
+    assert len(json.loads((tmp_path / "results.json").read_text())["rows"]) == 2
+    shown = capsys.readouterr().out
+    written = [tmp_path / name for name in ("table.md", "results.json", "six.png", "five.png", "six.mp4", "five.mp4")]
+    for path in written:
+        assert path.stat().st_size > 0
+        assert str(path) in shown
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")} | {
+        p: p.stat().st_mtime_ns for p in tmp_path.glob("*.mp4")
+    }
+    assert run_demo(settings) == rows
+    assert {p: p.stat().st_mtime_ns for p in before} == before
