@@ -6,7 +6,7 @@ what an earlier run of the same settings left, so the demo may be interrupted an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,13 +17,12 @@ from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
 from ugocc.data.synthetic.build import RenderSettings, render_fleets
 from ugocc.evaluation.evaluate import evaluate
-from ugocc.models.assemble import model_settings
 from ugocc.results import Row, markdown_table, read_results, write_results, write_text
 from ugocc.serving.predict import picture_of
 from ugocc.serving.predictor import Predictor
 from ugocc.training.checkpoint import load_model, read_card
 from ugocc.training.progress import progress_callback
-from ugocc.training.source import FleetSettings, OptimSettings, RunSettings, SourceRecipe, train_source
+from ugocc.training.source import FleetSettings, RunSettings, SourceRecipe, source_recipe, train_source
 from ugocc.viz.film import write_film
 
 
@@ -41,8 +40,8 @@ class DemoSettings:
     """Size of the model; debug only shows that everything runs."""
     seed: int = 0
     """Seed of the training."""
-    steps: int = OptimSettings.steps
-    """Optimisation steps."""
+    steps: int = 0
+    """Optimisation steps; 0 takes the recipe's."""
     scenes: int = 1
     """Test scenes of each fleet that are filmed."""
 
@@ -76,10 +75,11 @@ def _say(step: int, what: str, where: Path) -> None:
 def _recipe(settings: DemoSettings) -> SourceRecipe:
     """The defaults of ``ugocc fit``, which recipes/six-flashocc-laptop.yaml spells out."""
     folder = settings.out / "source-only"
-    return SourceRecipe(
-        model=model_settings("flashocc", settings.size),
+    recipe = source_recipe("flashocc", settings.size)
+    return replace(
+        recipe,
         source=FleetSettings(settings.fleets.root / "six"),
-        optim=OptimSettings(steps=settings.steps),
+        optim=replace(recipe.optim, steps=settings.steps or recipe.optim.steps),
         run=RunSettings(folder, seed=settings.seed, cache=settings.cache),
     )
 

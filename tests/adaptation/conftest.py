@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ugocc.geometry.camera import pixel_rays, resize_affine
+from ugocc.geometry.camera import pixel_rays
 from ugocc.geometry.rigid import BODY_T_OPTICAL, yaw_matrix
 from ugocc.labels import BUILDING, DRIVABLE, FREE, VEHICLE
 
@@ -138,9 +138,3 @@ def six_cameras() -> Cameras:
 def five_cameras() -> Cameras:
     """Five cameras 2.1 m up, 50 degrees wide, looking ahead and to the sides."""
     return ring([0, 45, -45, 90, -90], 50, 2.1, 96, 176)
-
-
-@pytest.fixture(scope="session")
-def shrink() -> NDArray[np.float64]:
-    """(3, 3) affine of halving a picture."""
-    return resize_affine(0.5, 0.5)

@@ -17,6 +17,7 @@ from ugocc.losses.occupancy import (
     OccupancyLossSettings,
     class_weights,
     count_classes,
+    cross_entropy_loss,
     focal_loss,
     geometric_scale_loss,
     lovasz_softmax_loss,
@@ -122,6 +123,15 @@ def test_focal_equals_the_formula():
                 -alpha * (1 - right) ** 2 * math.log(right) / math.log(OCC3D_NUSCENES_COUNTS[c]) * float(weights[v])
             )
     assert focal_loss(logits, targets, weights, SETTINGS).item() == pytest.approx(total / 70, rel=1e-5)
+
+
+def test_cross_entropy_equals_the_formula():
+    logits, targets = torch.randn(40, 10), torch.randint(0, 10, (40,))
+    weights = class_weights(None)
+    rows = [weights[t] * (torch.logsumexp(row, 0) - row[t]) for row, t in zip(logits, targets, strict=True)]
+    expected = torch.stack(rows).sum() / weights[targets].sum()
+    assert cross_entropy_loss(logits, targets, None) == pytest.approx(float(expected), rel=1e-5)
+    assert cross_entropy_loss(logits[:0], targets[:0], None) == 0
 
 
 def test_class_weights_belong_to_their_classes_and_not_to_the_amount_of_data():

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 BOX, ELLIPSOID, CYLINDER = 0, 1, 2
 CELL = 4.0
 """Edge of a grid column in metres."""
-FAR = 160.0
+FAR = 130.0
 """Length of the longest ray in metres."""
 
 PRIMITIVE = np.dtype(
