@@ -1,0 +1,180 @@
+"""Prepared source frames as another rig would have recorded them: pictures, labels and visibility together.
+
+What comes out is a :class:`ugocc.data.prepare.Prepared` like any other, so that it can be cached, augmented and
+batched like one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from ugocc.adaptation.completion import CompletionSettings, complete_depth
+from ugocc.adaptation.rig import Matrices, VirtualRig
+from ugocc.adaptation.rig_transfer import TransferredView, TransferSettings, transfer
+from ugocc.data.depth_map import rasterise_depth
+from ugocc.data.prepare import Prepared, PreparedCamera
+from ugocc.geometry.grid import VoxelGrid
+from ugocc.geometry.rigid import inverse
+from ugocc.labels import UNKNOWN
+
+
+@dataclass(frozen=True)
+class RerenderSettings:
+    """How source frames become frames of another rig."""
+
+    completion: CompletionSettings = field(default_factory=CompletionSettings)
+    """From lidar to dense depth."""
+    transfer: TransferSettings = field(default_factory=TransferSettings)
+    """From the source's cameras to the new ones."""
+    supervised_confidence: float = 0.3
+    """Least confidence of re-rendered depth that is handed on as lidar depth."""
+    visibility_margin: int = 1
+    """Voxels by which the new field of view and the source's camera mask are widened before they are intersected."""
+
+
+class SourceViews(NamedTuple):
+    """The pictures of one frame with dense depth, padded at the bottom and right to one size (H, W)."""
+
+    images: Tensor
+    """(N, 3, H, W) float32 in [0, 1]."""
+    depth: Tensor
+    """(N, H, W) metres, 0 where there is none."""
+    confidence: Tensor
+    """(N, H, W) in [0, 1]."""
+    sky: Tensor
+    """(N, H, W) bool."""
+    semantics: Tensor
+    """(N, H, W) uint8, 255 unknown."""
+    pixel_mask: Tensor
+    """(N, H, W) bool, pixels that show the world."""
+    intrinsics: Matrices
+    """(N, 3, 3) pixels."""
+    ego_T_camera: Matrices
+    """(N, 4, 4)."""
+
+
+def source_views(prepared: Prepared, settings: CompletionSettings | None = None) -> SourceViews:
+    """Complete the lidar depth of every camera of a prepared frame.
+
+    Args:
+        prepared: a frame with lidar; 2D labels are used where it has them.
+        settings: of the completion.
+    """
+    rows = max(camera.image.shape[1] for camera in prepared.cameras)
+    columns = max(camera.image.shape[2] for camera in prepared.cameras)
+    per_camera = []
+    for camera in prepared.cameras:
+        height, width = camera.image.shape[1:]
+        image = camera.image.astype(np.float32) / 255
+        sparse = rasterise_depth(camera.lidar[:, 0], camera.lidar[:, 1], camera.lidar[:, 2], height, width)
+        visible = np.ones((height, width), bool) if camera.visible is None else camera.visible
+        pixel = camera.prepared_T_recorded @ camera.intrinsics
+        completed = complete_depth(image, sparse, pixel, camera.ego_T_camera, camera.semantics, visible, settings)
+        labels = np.full((height, width), UNKNOWN, np.uint8) if camera.semantics is None else camera.semantics
+        margin = ((0, rows - height), (0, columns - width))
+        values = (image, completed.depth, completed.confidence, completed.sky, visible)
+        padded = [np.pad(v, ((0, 0),) * (v.ndim - 2) + margin) for v in values]
+        per_camera.append([*padded, np.pad(labels, margin, constant_values=UNKNOWN)])
+    images, depth, confidence, sky, shown, semantics = (
+        torch.from_numpy(np.stack(values)) for values in zip(*per_camera, strict=True)
+    )
+    intrinsics = np.stack([camera.prepared_T_recorded @ camera.intrinsics for camera in prepared.cameras])
+    poses = np.stack([camera.ego_T_camera for camera in prepared.cameras])
+    return SourceViews(images, depth, confidence, sky, semantics, shown, intrinsics, poses)
+
+
+def rerender(
+    prepared: Prepared,
+    rig: VirtualRig,
+    grid: VoxelGrid,
+    settings: RerenderSettings | None = None,
+    views: SourceViews | None = None,
+) -> Prepared:
+    """A prepared frame as ``rig`` would have recorded it.
+
+    Re-rendered depth stands in for lidar. Voxels count as seen by the cameras where :func:`visible_mask` says so.
+
+    Args:
+        prepared: the source frame.
+        rig: the new cameras.
+        grid: grid of the frame's occupancy label.
+        settings: see :class:`RerenderSettings`.
+        views: :func:`source_views` of the frame, when it is re-rendered for several rigs.
+    """
+    s = settings or RerenderSettings()
+    given = views or source_views(prepared, s.completion)
+    seen = transfer(
+        given.images, given.depth, given.confidence, given.intrinsics, given.ego_T_camera, rig, given.semantics,
+        given.sky, given.pixel_mask, s.transfer,
+    )  # fmt: skip
+    occupancy = prepared.occupancy
+    if occupancy is not None:
+        visible = visible_mask(occupancy.camera_mask, grid, rig, seen.valid, s.visibility_margin)
+        occupancy = occupancy._replace(camera_mask=visible)
+    labelled = any(camera.semantics is not None for camera in prepared.cameras)
+    cameras = tuple(_prepared_camera(i, seen, rig, labelled, s) for i in range(len(rig)))
+    return replace(prepared, cameras=cameras, occupancy=occupancy)
+
+
+def visible_mask(
+    camera_mask: NDArray[np.bool_], grid: VoxelGrid, rig: VirtualRig, valid: Tensor | None = None, margin: int = 1
+) -> NDArray[np.bool_]:
+    """Voxels that both a new camera has in its picture and the source's cameras saw.
+
+    Both masks are widened first: each is a cast of rays against voxels that misses many which a picture shows part
+    of, and the rigs are a few decimetres apart.
+
+    Args:
+        camera_mask: (X, Y, Z) voxels the source's cameras see.
+        grid: of the mask.
+        rig: the new cameras.
+        valid: (M, h, w) bool, pixels of the new pictures that show something; None for all.
+        margin: voxels to widen by.
+    """
+    in_picture = np.zeros(int(np.prod(grid.shape)), dtype=bool)
+    for i, (k, ego_T_camera) in enumerate(zip(rig.intrinsics, rig.ego_T_camera, strict=True)):
+        pixel_T_ego = (k @ inverse(ego_T_camera)[:3]).astype(np.float32)
+        x, y, z = pixel_T_ego[:, :3] @ _centres(grid) + pixel_T_ego[:, 3:]
+        z = np.where(z > 0.01, z, np.inf)
+        column, row = np.floor(x / z + 0.5), np.floor(y / z + 0.5)
+        inside = np.isfinite(z) & (column >= 0) & (column < rig.width) & (row >= 0) & (row < rig.height)
+        if valid is not None:
+            inside[inside] = valid[i].cpu().numpy()[row[inside].astype(int), column[inside].astype(int)]
+        in_picture |= inside
+    masks = (in_picture.reshape(grid.shape), camera_mask)
+    if margin:
+        block = np.ones((3, 3, 3), dtype=bool)
+        masks = tuple(ndimage.binary_dilation(mask, block, iterations=margin) for mask in masks)
+    return np.logical_and(*masks)
+
+
+@lru_cache(maxsize=2)
+def _centres(grid: VoxelGrid) -> NDArray[np.float32]:
+    """(3, X * Y * Z) voxel centres in metres."""
+    return np.ascontiguousarray(grid.centres().reshape(-1, 3).T.astype(np.float32))
+
+
+def _prepared_camera(
+    index: int, seen: TransferredView, rig: VirtualRig, labelled: bool, s: RerenderSettings
+) -> PreparedCamera:
+    depth = seen.depth[index].cpu().numpy()
+    sure = (depth > 0) & (seen.confidence[index].cpu().numpy() >= s.supervised_confidence)
+    row, column = np.nonzero(sure)
+    return PreparedCamera(
+        name=f"virtual {index}",
+        image=(seen.images[index] * 255 + 0.5).clamp(0, 255).to(torch.uint8).cpu().numpy(),
+        semantics=seen.semantics[index].cpu().numpy() if labelled else None,
+        visible=seen.valid[index].cpu().numpy(),
+        lidar=np.column_stack([column, row, depth[row, column]]).astype(np.float32),
+        intrinsics=rig.intrinsics[index],
+        prepared_T_recorded=np.eye(3),
+        ego_T_camera=rig.ego_T_camera[index],
+    )
