@@ -226,11 +226,11 @@ def test_exposure_of_the_same_camera_is_not_touched():
 
 
 def test_matching_ignores_what_is_not_valid():
-    image = torch.rand(1, 1, 3, 12, 12, dtype=torch.float64)
+    image = torch.rand(1, 3, 12, 12, dtype=torch.float64)
     target = 0.6 * image + 0.2
-    valid = torch.ones(1, 1, 12, 12, dtype=torch.bool)
+    valid = torch.ones(1, 12, 12, dtype=torch.bool)
     valid[..., 8:] = False
-    spoilt = torch.where(valid[:, :, None], image, 5.0)
+    spoilt = torch.where(valid[:, None], image, 5.0)
     found = match_exposure(spoilt, target, valid, 5, 3.0)
     torch.testing.assert_close(found[..., :8], target[..., :8], atol=2e-3, rtol=0)
 
@@ -342,3 +342,9 @@ def test_depth_of_a_road_at_every_pixel_is_exact():
     cells = plane((torch.arange(6.0) + 0.5) * 8 - 0.5 + 20).view(1, 6, 1).expand(1, 6, 4)
     found = depth_at_pixels(cells, (48, 32))
     torch.testing.assert_close(found[0, 4:-4, 5], plane(torch.arange(48.0) + 20)[4:-4])
+
+
+def test_similarity_with_many_pictures_at_once():
+    a, b = torch.rand(2, 4, 3, 9, 8), torch.rand(2, 1, 3, 9, 8)
+    torch.testing.assert_close(ssim(a, b), ssim(a, b.expand_as(a)))
+    torch.testing.assert_close(ssim(a, b)[1, 2], ssim(a[1, 2], b[1, 0]))

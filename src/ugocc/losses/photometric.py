@@ -91,12 +91,11 @@ def photometric_loss(
     pixels, ahead = reproject(depth, intrinsics, references)
     warped, valid = sample_images(references.images, references.mask, pixels)
     valid = valid & ahead & mask[:, None]
-    wide = target[:, None].expand_as(warped)
     if settings.exposure_robust:
-        aligned = match_exposure(warped, wide, valid, settings.window, settings.gain_limit)
-        other_camera = (references.kind != TEMPORAL)[:, :, None, None, None]
-        warped = torch.where(other_camera, aligned, warped)
-    error, best = photometric_error(warped, wide, settings).masked_fill(~valid, torch.inf).min(dim=1)
+        pair = (references.kind != TEMPORAL).nonzero(as_tuple=True)
+        aligned = match_exposure(warped[pair], target[pair[0]], valid[pair], settings.window, settings.gain_limit)
+        warped = warped.index_put(pair, aligned)
+    error, best = photometric_error(warped, target[:, None], settings).masked_fill(~valid, torch.inf).min(dim=1)
     counted = valid.any(dim=1)
     if settings.auto_mask:
         counted = counted & (error < _unwarped_error(target, references, settings))
@@ -165,15 +164,18 @@ def photometric_error(image: Tensor, target: Tensor, settings: PhotometricSettin
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Structural similarity (Wang et al. 2004) in 3x3 windows, (..., C, H, W), borders mirrored."""
-    stack = torch.stack([a, b, a * a, b * b, a * b])
-    padded = F.pad(stack.flatten(0, -4), (1, 1, 1, 1), mode="reflect")
-    mean_a, mean_b, square_a, square_b, product = F.avg_pool2d(padded, 3, stride=1).view(stack.shape)
-    variance_a, variance_b = square_a - mean_a**2, square_b - mean_b**2
-    covariance = product - mean_a * mean_b
+    """Structural similarity (Wang et al. 2004) in 3x3 windows, (..., C, H, W), borders mirrored; shapes broadcast."""
+
+    def mean(values: Tensor) -> Tensor:
+        padded = F.pad(values.flatten(0, -3)[:, None], (1, 1, 1, 1), mode="reflect")
+        return _window_mean(padded, 3).view(values.shape)
+
+    mean_a, mean_b = mean(a), mean(b)
+    both, square_a, square_b = mean_a * mean_b, mean_a**2, mean_b**2
+    variance_a, variance_b, covariance = mean(a * a) - square_a, mean(b * b) - square_b, mean(a * b) - both
     c1, c2 = 0.01**2, 0.03**2
-    above = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    return above / ((mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2))
+    above = (2 * both + c1) * (2 * covariance + c2)
+    return above / ((square_a + square_b + c1) * (variance_a + variance_b + c2))
 
 
 def match_exposure(image: Tensor, target: Tensor, valid: Tensor, window: int, gain_limit: float) -> Tensor:
@@ -183,17 +185,18 @@ def match_exposure(image: Tensor, target: Tensor, valid: Tensor, window: int, ga
     offset within a few pixels. What is left to compare is structure.
 
     Args:
-        image: (M, R, 3, H, W).
-        target: the same shape.
-        valid: (M, R, H, W) bool, pixels that statistics are taken of.
+        image: (P, 3, H, W).
+        target: (P, 3, H, W).
+        valid: (P, H, W) bool, pixels that statistics are taken of.
         window: odd edge in pixels.
         gain_limit: largest change of contrast.
     """
-    weight = valid[:, :, None].to(image)
-    total = _window_mean(weight, window).clamp(min=1e-6)
+    weight = valid[:, None].to(image)
+    border = (window // 2,) * 4
+    total = _window_mean(F.pad(weight, border), window).clamp(min=1e-6)
 
     def mean(values: Tensor) -> Tensor:
-        return _window_mean(weight * values, window) / total
+        return _window_mean(F.pad(weight * values, border), window) / total
 
     mean_image, mean_target = mean(image), mean(target)
     variance_image = (mean(image * image) - mean_image**2).clamp(min=0)
@@ -240,11 +243,18 @@ def _unwarped_error(target: Tensor, references: References, settings: Photometri
 
     Lowered a little, so that pixels that warping does not move either are left out in spite of rounding.
     """
-    error = photometric_error(references.images, target[:, None].expand_as(references.images), settings)
+    error = photometric_error(references.images, target[:, None], settings)
     comparable = references.mask & (references.kind == TEMPORAL)[:, :, None, None]
     return error.masked_fill(~comparable, torch.inf).amin(dim=1) - 1e-5
 
 
 def _window_mean(values: Tensor, window: int) -> Tensor:
-    """Mean over windows of (M, R, C, H, W), zeros outside."""
-    return F.avg_pool2d(values.flatten(0, 1), window, stride=1, padding=window // 2).view(values.shape)
+    """Mean over windows of (..., H, W), without padding.
+
+    Sums of shifted slices: several times faster on a CPU, and faster to differentiate, than pooling.
+    """
+    for axis in (-2, -1):
+        size = values.shape[axis] - window + 1
+        parts = [values.narrow(axis, i, size) for i in range(window)]
+        values = sum(parts[1:], parts[0])
+    return values / window**2

@@ -128,7 +128,7 @@ def source_recipe(name: str, size: str) -> SourceRecipe:
         return SourceRecipe(model=model)
     still = AugmentSettings(scale=(0.0, 0.0), rotation_degrees=0.0, flip=0.0, bev_flip_x=0.0, bev_flip_y=0.0)
     losses = OccupancyLossSettings(focal=0.0, cross_entropy=3.0, semantic_scale=0.2, geometric_scale=0.2, lovasz=1.0)
-    optim = OptimSettings(steps=3000, lr=2e-3, decay="cosine")
+    optim = OptimSettings(steps=2400, lr=2e-3, decay="cosine")
     return SourceRecipe(model=model, augment=still, occupancy_loss=losses, optim=optim)
 
 
