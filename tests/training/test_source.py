@@ -142,7 +142,7 @@ def test_unusable_data_fails_before_training_starts(tiny_fleets: Path, tmp_path:
 
 
 def test_the_schedule_warms_up_and_decays() -> None:
-    cosine = OptimSettings(steps=1000, warmup_steps=100)
+    cosine = OptimSettings(steps=1000, warmup_steps=100, decay="cosine")
     factors = [learning_rate_factor(step, cosine) for step in range(1001)]
     assert factors[0] == pytest.approx(0.01)
     assert max(factors) == factors[100] == pytest.approx(1.0)
