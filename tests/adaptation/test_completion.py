@@ -155,8 +155,21 @@ def test_hidden_pixels_neither_give_nor_take_depth(views: Any) -> None:
     spoilt = np.where(~shown & (sparse > 0), 1.0, sparse)
     result = complete_depth(view.image, spoilt, k, pose, view.semantics, shown)
     assert not result.depth[~shown].any()
+    without = complete_depth(view.image, np.where(shown, sparse, 0), k, pose, view.semantics, shown)
+    np.testing.assert_array_equal(result.depth, without.depth)
     near = (view.depth > 0) & (view.depth < 50) & shown
     assert abs_rel(result.depth, view.depth, near) < 0.02
+
+
+def test_a_ray_that_meets_the_ground_first_shows_the_ground() -> None:
+    # One return 20 m away on an object and none on the ground, in a picture without any edge.
+    sparse = np.zeros((60, 80))
+    sparse[20, 40] = 20.0
+    k = np.array([[100, 0, 39.5], [0, 100, 20], [0, 0, 1]])
+    pose = yaw_matrix(0, (0, 0, 1.5)) @ BODY_T_OPTICAL
+    depth = complete_depth(np.full((3, 60, 80), 0.2), sparse, k, pose).depth
+    ground = np.broadcast_to((100 * 1.5 / np.maximum(np.arange(60) - 20, 0.1))[:, None], depth.shape)
+    np.testing.assert_allclose(depth, np.minimum(ground, 20), rtol=1e-3)
 
 
 def test_shapes_are_checked(views: Any) -> None:

@@ -167,6 +167,33 @@ def test_near_objects_hide_far_ones_and_do_not_bleed(make_town: Any) -> None:
     assert known[is_car].mean() > 0.6, "the side that was not seen before is the only part missing"
 
 
+def test_what_another_source_sees_before_a_surface_is_not_painted_on_it(make_town: Any) -> None:
+    town = make_town([((30.0, 0.0, 8.0), (2.0, 60.0, 16.0), BUILDING), ((6.0, 1.5, 1.0), (0.5, 0.5, 2.0), VEHICLE)])
+    k = np.array([[120, 0, 87.5], [0, 120, 47.5], [0, 0, 1]])
+    poses = np.stack([yaw_matrix(0, (0, y, 1.5)) @ BODY_T_OPTICAL for y in (0.0, 1.5)])
+    views = [town.view(k, pose, 96, 176) for pose in poses]
+    views[1] = views[1]._replace(image=np.where(views[1].semantics == VEHICLE, 1.0, views[1].image).astype(np.float32))
+    images, depth, labels = (torch.from_numpy(np.stack(part)) for part in zip(*views, strict=True))
+    new = VirtualRig(k[None], poses[:1], 96, 176)
+    seen = transfer(images, depth, None, np.stack([k, k]), poses, new, labels)
+    wall = torch.from_numpy((views[0].semantics == BUILDING) & (views[0].depth > 25))[None]
+    assert seen.images.permute(0, 2, 3, 1)[wall & seen.valid].max() < 0.95
+
+
+def test_magnified_surfaces_are_whole(make_town: Any) -> None:
+    town = make_town([((20.0, 0.0, 8.0), (2.0, 60.0, 16.0), BUILDING)])
+    k = np.array([[80, 0, 63.5], [0, 80, 47.5], [0, 0, 1]])
+    pose = yaw_matrix(0, (0, 0, 1.5)) @ BODY_T_OPTICAL
+    near = np.diag([2.5, 2.5, 1]) @ (k - [[0, 0, 40], [0, 0, 30], [0, 0, 0]])
+    given, ahead = town.view(k, pose, 96, 128), VirtualRig(near[None], pose[None], 90, 120)
+    images, depth = torch.from_numpy(given.image)[None], torch.from_numpy(given.depth)[None]
+    seen = transfer(images, depth, None, k[None], pose[None], ahead)
+    truth = torch.from_numpy(town.view(near, pose, 90, 120).depth)[None]
+    assert seen.valid.all()
+    assert (seen.depth > 0).float().mean() > 0.999
+    assert rel_error(seen.depth, truth, seen.depth > 0) < 0.005
+
+
 def test_sky_goes_by_direction() -> None:
     v, u = torch.meshgrid(torch.arange(60.0), torch.arange(90.0), indexing="ij")
     image = torch.stack([u / 90, v / 60, 0.5 + 0 * u])[None]
@@ -212,6 +239,9 @@ def test_hidden_pixels_and_doubtful_depth(six: Pictures, six_cameras: Any) -> No
     overlap = seen.valid & inner
     assert overlap.float().sum() < 0.5 * inner.sum(), "only other cameras can show what is hidden"
     assert psnr(seen.images, six.images, seen.valid & shown) > 35, "nothing black is blended in"
+    grey = torch.where(shown[:, None], torch.full_like(six.images, 0.7), torch.zeros(()))
+    aside = move(six._replace(images=grey), six_cameras, turned(rig(six_cameras), 0.05), pixel_mask=shown)
+    torch.testing.assert_close(aside.images, torch.full_like(grey, 0.7))
     doubtful = move(six, six_cameras, rig(six_cameras), confidence=torch.full_like(six.depth, 0.25))
     assert doubtful.confidence.max() < 0.26
     assert torch.equal(doubtful.valid, move(six, six_cameras, rig(six_cameras)).valid)
