@@ -162,39 +162,6 @@ def test_a_frame_is_prepared_once(tmp_path):
     assert len(list(counter.iterdir())) == 3
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_fill_cache(tmp_path, workers):
-    counter = tmp_path / "counter"
-    counter.mkdir()
-    source = made_source(10, counter)
-    data = FrameDataset(source, SMALL, cache=tmp_path / "cache")
-    data[3]
-    calls = []
-    data.fill_cache(lambda done, total: calls.append((done, total)), workers=workers)
-    assert calls[-1] == (10, 10)
-    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
-    read = len(list(counter.iterdir()))
-    assert read == 10 or workers > 1  # two processes may note the same number
-    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 10
-    for index in range(10):
-        data[index]
-    assert len(list(counter.iterdir())) == read
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_fill_cache_reports_what_is_wrong(tmp_path, workers):
-    source = made_source(3)
-    views = (replace(source.frames[1].cameras[0], image=partial(same, np.zeros((2, 2, 3), np.uint8))),)
-    source.frames[1] = replace(source.frames[1], cameras=views)
-    with pytest.raises(DataError, match=r"a\.jpg: image"):
-        FrameDataset(source, SMALL, cache=tmp_path).fill_cache(workers=workers)
-
-
-def test_fill_cache_needs_a_cache():
-    with pytest.raises(ValueError, match="no cache"):
-        FrameDataset(made_source(), SMALL).fill_cache()
-
-
 def test_neighbours():
     source = made_source(5)
     data = FrameDataset(source, SMALL)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset
 
 from ugocc.data.batch import Batch
@@ -18,8 +14,6 @@ from ugocc.data.occupancy import check_grid
 from ugocc.data.prepare import InputSettings, Prepared, prepare, without_labels
 from ugocc.data.transforms import AugmentSettings, make_sample
 from ugocc.errors import DataError
-
-_CHUNK = 8
 
 
 class FrameDataset(Dataset[Batch]):
@@ -115,38 +109,6 @@ class FrameDataset(Dataset[Batch]):
         for index in range(len(self)):
             self._check_frame(self.frame(index))
 
-    def fill_cache(self, progress: Callable[[int, int], None] | None = None, workers: int = 1) -> None:
-        """Prepare every frame that is not in the cache.
-
-        Args:
-            progress: called with the numbers of frames done and in all.
-            workers: processes; one does the work here.
-
-        Raises:
-            ValueError: the dataset has no cache.
-        """
-        if self.cache is None:
-            raise ValueError("no cache to fill")
-        chunks = [range(first, min(first + _CHUNK, len(self))) for first in range(0, len(self), _CHUNK)]
-        done = 0
-        for count in self._fill_chunks(chunks, workers):
-            done += count
-            if progress:
-                progress(done, len(self))
-
-    def _fill_chunks(self, chunks: list[range], workers: int) -> Iterable[int]:
-        if workers <= 1:
-            yield from (_fill(self, chunk) for chunk in chunks)
-            return
-        # OpenMP does not survive a fork.
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker, initargs=(self,)) as pool:
-            try:
-                yield from (job.result() for job in as_completed([pool.submit(_fill_chunk, c) for c in chunks]))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-
     def _check_frame(self, frame: Frame) -> None:
         if not frame.cameras:
             raise DataError(frame.token, "cameras", "none", "at least one camera")
@@ -157,22 +119,3 @@ class FrameDataset(Dataset[Batch]):
         for file in files_behind(frame):
             if not file.exists():
                 raise DataError(file, "file", "nothing there", f"a file of frame {frame.token}")
-
-
-_worker_dataset: FrameDataset
-
-
-def _start_worker(dataset: FrameDataset) -> None:
-    global _worker_dataset
-    torch.set_num_threads(1)
-    _worker_dataset = dataset
-
-
-def _fill_chunk(indices: range) -> int:
-    return _fill(_worker_dataset, indices)
-
-
-def _fill(dataset: FrameDataset, indices: range) -> int:
-    for index in indices:
-        dataset.prepared(index)
-    return len(indices)
