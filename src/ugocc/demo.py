@@ -22,7 +22,8 @@ from ugocc.serving.predict import picture_of
 from ugocc.serving.predictor import Predictor
 from ugocc.training.checkpoint import load_model, read_card
 from ugocc.training.progress import progress_callback
-from ugocc.training.source import FleetSettings, RunSettings, SourceRecipe, source_recipe, train_source
+from ugocc.training.settings import FleetSettings, RunSettings
+from ugocc.training.source import SourceRecipe, source_recipe, train_source
 from ugocc.viz.film import write_film
 
 

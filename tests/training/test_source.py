@@ -16,14 +16,9 @@ from ugocc.data.source import open_fleet
 from ugocc.errors import DataError
 from ugocc.evaluation.evaluate import evaluate
 from ugocc.training.checkpoint import load_model, read_card, save_model
-from ugocc.training.source import (
-    OptimSettings,
-    SourceRecipe,
-    learning_rate_factor,
-    parameter_groups,
-    parse_source_recipe,
-    train_source,
-)
+from ugocc.training.fit import learning_rate_factor, parameter_groups
+from ugocc.training.settings import OptimSettings
+from ugocc.training.source import SourceRecipe, parse_source_recipe, train_source
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 

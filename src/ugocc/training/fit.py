@@ -1,0 +1,141 @@
+"""Shared by every stage of training: seeds and schedules per step, loading, and a run that resumes where it stopped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ugocc.config import plain
+from ugocc.data.batch import collate
+from ugocc.errors import DataError
+from ugocc.training.order import StepOrder
+from ugocc.training.progress import progress_callback
+from ugocc.training.settings import OptimSettings, RunSettings
+
+
+def step_seed(seed: int, step: int, rank: int = 0) -> int:
+    """Seed of the random numbers of one step, a function of the step alone so that resuming changes nothing."""
+    return (seed * 1_000_003 + step * 7_919 + rank * 104_729) % (2**63 - 1)
+
+
+def learning_rate_factor(step: int, settings: OptimSettings) -> float:
+    """Share of the highest learning rate at ``step``: linear warm-up, then cosine to 0 or 0.1 after 80 %."""
+    if step < settings.warmup_steps:
+        return (step + 1) / settings.warmup_steps
+    if settings.decay == "step":
+        return 0.1 if step >= 0.8 * settings.steps else 1.0
+    progress = (step - settings.warmup_steps) / max(settings.steps - settings.warmup_steps, 1)
+    return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Optimiser groups: weight decay for matrices and kernels, none for vectors (biases, normalisation)."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def optimiser(model: torch.nn.Module, optim: OptimSettings) -> dict[str, Any]:
+    """AdamW and its schedule, per step, as Lightning wants them."""
+    adam = torch.optim.AdamW(parameter_groups(model, optim.weight_decay), lr=optim.lr, foreach=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: learning_rate_factor(step, optim))
+    return {"optimizer": adam, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def check_finite(terms: dict[str, Tensor], tokens: Sequence[str]) -> Tensor:
+    """The sum of weighted losses.
+
+    Raises:
+        DataError: it is not finite; names the samples and every term.
+    """
+    total = torch.stack(list(terms.values())).sum()
+    if not torch.isfinite(total):
+        parts = {k: float(v) for k, v in terms.items()}
+        raise DataError(", ".join(tokens), "loss", parts, "finite losses (lower optim.lr, or check the labels)")
+    return total
+
+
+def loader(data: Dataset[Any], order: StepOrder, workers: int, join: Callable[[list[Any]], Any] = collate) -> Any:
+    """A data loader in the order of the steps; ``join`` makes a batch of samples."""
+    return DataLoader(
+        data,
+        batch_sampler=order,
+        collate_fn=join,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def fit(
+    task: LightningModule,
+    batches: Any,
+    order: StepOrder,
+    optim: OptimSettings,
+    run: RunSettings,
+    label: str,
+) -> Trainer:
+    """Run Lightning to ``optim.steps``, from the last checkpoint of the run folder if there is one."""
+    checkpoints = run.folder / "checkpoints"
+    last = checkpoints / "last.ckpt"
+    saver = ModelCheckpoint(
+        checkpoints,
+        every_n_train_steps=run.checkpoint_every,
+        save_last=True,
+        save_top_k=0,
+        enable_version_counter=False,
+    )
+    trainer = Trainer(
+        max_steps=optim.steps,
+        accelerator=run.accelerator,
+        devices=run.devices,
+        precision=run.precision,
+        gradient_clip_val=optim.clip_norm,
+        callbacks=[saver, LearningRateMonitor("step"), progress_callback(label)],
+        logger=TensorBoardLogger(run.folder, name="tensorboard", version=""),
+        log_every_n_steps=run.log_every,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    order.rank, order.world = trainer.global_rank, trainer.world_size
+    if last.is_file():
+        order.start_at(int(torch.load(last, map_location="cpu", weights_only=True)["global_step"]))
+    trainer.fit(task, batches, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+    return trainer
+
+
+def check_same_recipe(recipe: Any, folder: Path) -> None:
+    """Record the recipe in a new run folder; refuse one that holds a run of another recipe.
+
+    Raises:
+        DataError: naming the first setting that differs.
+    """
+    path = folder / "recipe.yaml"
+    now = {k: v for k, v in plain(recipe).items() if k != "run"} | {"seed": recipe.run.seed}
+    if path.is_file():
+        then = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for key, old, new in _differences(then, now):
+            raise DataError(path, key, f"{old} there, {new} now", "the same recipe, or another run.folder")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(now, sort_keys=False), encoding="utf-8")
+
+
+def _differences(a: Any, b: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = list(a | b)
+        return [d for k in keys for d in _differences(a.get(k), b.get(k), f"{prefix}.{k}" if prefix else k)]
+    return [] if a == b else [(prefix, a, b)]

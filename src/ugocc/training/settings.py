@@ -1,0 +1,65 @@
+"""Settings that every stage of training shares: fleets, optimiser, run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class FleetSettings:
+    """Where a fleet lies and which part of it is used."""
+
+    root: Path = Path("data/embedded/six")
+    """Folder of the fleet: nuScenes tables, Waymo v2 Parquet, or an own-fleet manifest."""
+    name: str | None = None
+    """Name in results; by default the folder's."""
+    split: str = "train"
+    """Scenes to use."""
+    every: int = 1
+    """Take every n-th frame."""
+
+
+@dataclass(frozen=True)
+class OptimSettings:
+    """AdamW with linear warm-up and cosine or step decay (METHOD section 7)."""
+
+    steps: int = 100_000
+    """Optimisation steps of the whole run."""
+    batch_size: int = 1
+    """Samples per process and step."""
+    lr: float = 1e-4
+    """Highest learning rate."""
+    weight_decay: float = 1e-2
+    """Decoupled weight decay of matrices and kernels; biases and normalisation have none."""
+    warmup_steps: int = 200
+    """Steps of linear warm-up."""
+    decay: Literal["cosine", "step"] = "step"
+    """Cosine to zero, or times 0.1 at 80 % of the steps."""
+    clip_norm: float = 5.0
+    """Largest gradient norm."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How and where a run executes."""
+
+    folder: Path = Path("runs/source")
+    """Everything the run writes; the same folder resumes it."""
+    seed: int = 0
+    """Decides initial weights, order of samples, augmentation and noise."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    """Lightning's precision flag."""
+    accelerator: str = "auto"
+    """cpu, cuda, mps or auto."""
+    devices: int = 1
+    """Processes, one per device."""
+    workers: int = 1
+    """Data-loading processes per training process."""
+    cache: Path | None = Path("data/cache")
+    """Folder of prepared frames; null reads and resizes anew each time."""
+    checkpoint_every: int = 200
+    """Steps between checkpoints to resume from."""
+    log_every: int = 20
+    """Steps between points of the TensorBoard curves."""
