@@ -25,7 +25,7 @@ from ugocc.data.town.scene import DriveSettings, open_drive
 from ugocc.losses.depth import depth_loss
 from ugocc.losses.occupancy import occupancy_loss
 from ugocc.results import commit, machine, versions
-from ugocc.training.source import SourceRecipe, SourceTraining
+from ugocc.training.source import SourceTraining, source_recipe
 
 
 def median_ms(work: Callable[[int], object], count: int, warm: int = 3) -> float:
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=30, help="repetitions of each measurement")
     options = parser.parse_args()
     keep_freed_memory()
-    recipe = SourceRecipe()
+    recipe = source_recipe("flashocc", "laptop")
     measured: dict[str, float] = {}
     for fleet in ("six", "five"):
         drive = open_drive(fleet, "benchmark", 0, DriveSettings())

@@ -44,12 +44,12 @@ class Cache:
 
     def __init__(self, folder: Path, settings: InputSettings) -> None:
         self.settings = settings
-        self.folder = folder / _digest(("input", FORMAT, settings))[:16]
+        self.folder = folder / digest(("input", FORMAT, settings))[:16]
 
     def key(self, frame: Frame) -> str:
         """Digest of all that a frame's Prepared depends on: its record, and size and time of every file behind it."""
         used = replace(frame, boxes=(), sweeps=(), previous=None, next=None)
-        return _digest((FORMAT, self.settings, used))
+        return digest((FORMAT, self.settings, used))
 
     def path(self, frame: Frame) -> Path:
         """File of a frame; with and without its labels it has different ones."""
@@ -58,7 +58,7 @@ class Cache:
             frame.lidar is not None,
             *(c.semantics is not None for c in frame.cameras),
         ]
-        return self.folder / f"{_digest((frame.fleet, frame.scene, frame.token, labels))[:32]}.safetensors"
+        return self.folder / f"{digest((frame.fleet, frame.scene, frame.token, labels))[:32]}.safetensors"
 
     def load(self, frame: Frame) -> Prepared | None:
         """The prepared frame, or None if it is not there, stale or damaged."""
@@ -119,12 +119,12 @@ def files_behind(frame: Frame) -> Iterator[Path]:
     return (part for part in _parts(frame) if isinstance(part, Path))
 
 
-def _digest(value: Any) -> str:
-    digest = hashlib.sha256()
+def digest(value: Any) -> str:
+    total = hashlib.sha256()
     for part in _parts(value):
-        digest.update(_file_state(part) if isinstance(part, Path) else part)
-        digest.update(b"\0")
-    return digest.hexdigest()
+        total.update(_file_state(part) if isinstance(part, Path) else part)
+        total.update(b"\0")
+    return total.hexdigest()
 
 
 def _file_state(path: Path) -> bytes:

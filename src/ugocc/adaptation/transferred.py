@@ -1,0 +1,141 @@
+"""Source frames as the target's cameras would have recorded them, as a dataset: rig transfer on the way to training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from ugocc.adaptation.rerender import RerenderSettings, SourceViews, rerender, source_views
+from ugocc.adaptation.rig import RandomRigSettings, VirtualRig, random_rig, turned
+from ugocc.data.batch import Batch
+from ugocc.data.cache import digest, load_prepared, save_prepared
+from ugocc.data.dataset import FrameDataset
+from ugocc.data.prepare import Prepared
+from ugocc.data.transforms import make_sample
+from ugocc.errors import DataError
+
+KINDS: Final = ("target", "turned", "random")
+"""Kinds of rigs: the target's own, the target's turned by any angle, and random ones about it."""
+
+
+@dataclass(frozen=True)
+class RigTransferSettings:
+    """Source frames re-rendered for other rigs (beyond the paper)."""
+
+    share: float = 0.75
+    """Share of the source samples that are re-rendered; 0 leaves rig transfer out."""
+    target: int = 1
+    """Versions of every source frame as cameras of the target would see it."""
+    turned: int = 1
+    """Versions as the target's rig would see it turned about the vertical: what only a rear camera of the source saw
+    is then seen by a front camera of the target."""
+    random: int = 1
+    """Versions as random rigs about the target's would see it."""
+    rigs: RandomRigSettings = field(default_factory=RandomRigSettings)
+    """Ranges of the random rigs."""
+    rerender: RerenderSettings = field(default_factory=RerenderSettings)
+    """From lidar to dense depth, and from one rig to another."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise DataError("rig_transfer", "share", self.share, "a share from 0 to 1")
+        if min(self.target, self.turned, self.random) < 0 or (self.share and not self.versions):
+            counts = (self.target, self.turned, self.random)
+            raise DataError("rig_transfer", "target, turned, random", counts, "at least one version of each frame")
+
+    @property
+    def versions(self) -> int:
+        """Number of re-rendered versions of every frame."""
+        return self.target + self.turned + self.random
+
+
+class TransferredDataset(Dataset[Batch]):
+    """A labelled fleet, of whose samples a share is re-rendered for the rigs of another fleet.
+
+    Whether sample ``index`` is re-rendered at its visit number ``visit``, and for which rig, is a function of
+    (seed, visit, index) alone.
+
+    Args:
+        source: the labelled fleet; its cache, if any, keeps the re-rendered frames too.
+        rigs: cameras of frames of the target fleet, calibration only.
+        settings: which versions, and how often.
+    """
+
+    def __init__(self, source: FrameDataset, rigs: Sequence[VirtualRig], settings: RigTransferSettings) -> None:
+        if settings.share and not rigs:
+            raise DataError("rig_transfer", "rigs", "none", "at least one rig of the target")
+        self.source, self.rigs, self.settings = source, tuple(rigs), settings
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, item: tuple[int, int]) -> Batch:
+        """Sample (index, visit)."""
+        index, visit = item
+        lot = np.random.default_rng((self.source.seed, visit, index, 1))
+        if lot.random() >= self.settings.share:
+            return self.source[item]
+        prepared = self.version(index, int(lot.integers(self.settings.versions)))
+        rng = np.random.default_rng((self.source.seed, visit, index))
+        return make_sample(prepared, self.source.settings, self.source.augment, rng, self.source.fleet_id)
+
+    def version(self, index: int, number: int) -> Prepared:
+        """Version ``number`` of a frame, from the cache if it is there."""
+        return self.versions(index, [number])[0]
+
+    def versions(self, index: int, numbers: Sequence[int]) -> list[Prepared]:
+        """Several versions of a frame; its depth is completed once."""
+        views: SourceViews | None = None
+        made = []
+        for number in numbers:
+            rig = self.rig(index, number)
+            file, key = self._file(index, rig)
+            found = load_prepared(file, key) if file else None
+            if found is None:
+                prepared = self.source.prepared(index)
+                views = views or source_views(prepared, self.settings.rerender.completion)
+                found = rerender(prepared, rig, self.source.settings.grid, self.settings.rerender, views)
+                if file:
+                    save_prepared(file, found, key)
+            made.append(found)
+        return made
+
+    def rig(self, index: int, number: int) -> VirtualRig:
+        """The rig of version ``number`` of a frame."""
+        rng = np.random.default_rng((self.source.seed, index, number, 2))
+        rig = self.rigs[int(rng.integers(len(self.rigs)))]
+        if number < self.settings.target:
+            return rig
+        if number < self.settings.target + self.settings.turned:
+            return turned(rig, rng.uniform(-np.pi, np.pi))
+        return random_rig(rig, rng, self.settings.rigs)
+
+    def fill(self, workers: int) -> DataLoader[int]:
+        """A loader that, run through, has every version in the cache; it yields one number per frame."""
+        return DataLoader(_Fill(self), batch_size=None, num_workers=workers)
+
+    def _file(self, index: int, rig: VirtualRig) -> tuple[Path | None, str]:
+        if self.source.cache is None:
+            return None, ""
+        frame = self.source.frame(index)
+        key = digest((self.source.cache.key(frame), rig, self.settings.rerender))
+        return self.source.cache.folder / "transferred" / f"{key[:32]}.safetensors", key
+
+
+class _Fill(Dataset[int]):
+    """Making every version of a frame, frame by frame."""
+
+    def __init__(self, data: TransferredDataset) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> int:
+        self.data.versions(index, range(self.data.settings.versions))
+        return index
