@@ -146,6 +146,13 @@ def _data_convert(argv: Sequence[str], texts: dict[str, Any]) -> None:
     convert_fleet(parse_settings(ConvertSettings, argv, **texts))
 
 
+def _data_segment(argv: Sequence[str], texts: dict[str, Any]) -> None:
+    from ugocc.config import parse_settings
+    from ugocc.data.segment import SegmentSettings, segment_fleet
+
+    segment_fleet(parse_settings(SegmentSettings, argv, **texts))
+
+
 VERBS: Mapping[str, Verb | Mapping[str, Verb]] = {
     "demo": Verb(
         _demo,
@@ -190,6 +197,11 @@ VERBS: Mapping[str, Verb | Mapping[str, Verb]] = {
             _data_convert,
             "Copy any fleet into the documented own-fleet layout.",
             "ugocc data convert --root data/embedded/five --split val --out data/five-own --limit 4",
+        ),
+        "segment": Verb(
+            _data_segment,
+            "Make 2D semantic maps of a fleet's pictures with a pretrained network, as a teacher.",
+            "ugocc data segment --network cityscapes.onnx --root data/embedded/five --out data/maps",
         ),
     },
 }

@@ -81,7 +81,7 @@ WAYMO_2D: Final = lookup(
 NUSCENES_LIDARSEG_16: Final = lookup(dict(enumerate((6, 8, 1, 1, 1, 8, 2, 7, 1, 1, 0, 4, 5, 4, 3, 4), start=1)))
 """Lidar point labels of the nuScenes challenge, 1 barrier ... 16 vegetation; 0 (noise) is unknown."""
 
-CITYSCAPES_TRAIN: Final = lookup(dict(enumerate((0, 5, 3, 6, 6, 6, 7, 7, 4, 4, 9, 2, 8, 1, 1, 1, 6, 8, 8))))
+CITYSCAPES_TRAIN: Final = lookup(dict(enumerate((0, 5, 3, 3, 6, 6, 7, 7, 4, 4, 9, 2, 8, 1, 1, 1, 1, 8, 8))))
 """Cityscapes train ids: road, sidewalk, building, wall, fence, pole, traffic light, traffic sign, vegetation,
 terrain, sky, person, rider, car, truck, bus, train, motorcycle, bicycle."""
 

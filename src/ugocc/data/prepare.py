@@ -18,6 +18,7 @@ from torch import Tensor
 from ugocc.data.depth_map import lidar_points_in_camera
 from ugocc.data.frame import CameraView, Frame, OccupancyLabel
 from ugocc.data.occupancy import label_on_grid
+from ugocc.data.teacher_maps import TeacherMap
 from ugocc.errors import DataError
 from ugocc.geometry.camera import distort, distortion_limit, pixel_rays, resize_affine
 from ugocc.geometry.grid import OCC3D_GRID, VoxelGrid
@@ -78,8 +79,11 @@ class Prepared:
 
 
 def without_labels(frame: Frame) -> Frame:
-    """The frame as an unlabelled car records it: no occupancy, lidar, 2D labels or boxes to be read by mistake."""
-    cameras = tuple(replace(camera, semantics=None) for camera in frame.cameras)
+    """The frame as an unlabelled car records it: no occupancy, lidar, 2D labels or boxes to be read by mistake.
+
+    Maps that a 2D network made of the pictures stay: no human labelled anything for them.
+    """
+    cameras = tuple(c if isinstance(c.semantics, TeacherMap) else replace(c, semantics=None) for c in frame.cameras)
     return replace(frame, cameras=cameras, lidar=None, sweeps=(), occupancy=None, boxes=())
 
 
