@@ -14,7 +14,7 @@ def _steps(order: StepOrder, count: int) -> list[list[tuple[int, int]]]:
 def test_resuming_equals_not_having_stopped() -> None:
     whole = _steps(StepOrder(7, 2, seed=3), 12)
     resumed = StepOrder(7, 2, seed=3)
-    resumed.start_at(5)
+    resumed.place(0, 1, 5)
     assert _steps(resumed, 7) == whole[5:]
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ugocc.data.batch import Batch
+from ugocc.data.batch import Batch, exact_product
 from ugocc.data.transforms import jitter_colour
 from ugocc.labels import UNKNOWN
 
@@ -59,7 +59,8 @@ def zoom(batch: Batch, factor: float) -> Batch:
     images = zoom_maps(batch.images, factor)
     inside = zoom_maps(batch.pixel_mask, factor, fill=0)
     affine = zoom_affine(factor, height, width).to(batch.image_affine)
-    return replace(batch, images=images * inside[:, :, None], pixel_mask=inside, image_affine=affine @ batch.image_affine)
+    affine = exact_product(affine, batch.image_affine)
+    return replace(batch, images=images * inside[:, :, None], pixel_mask=inside, image_affine=affine)
 
 
 def zoom_maps(maps: Tensor, factor: float, fill: float = 0.0) -> Tensor:

@@ -145,6 +145,16 @@ def reestimate_batchnorm(model: nn.Module, batches: Iterable[Any], forward: Call
     return seen
 
 
+def norm_statistics(model: nn.Module) -> dict[str, Tensor]:
+    """Running mean and variance of every layer of :data:`NORMS`, copies, by their names in the state of the model."""
+    return {
+        f"{name}.{kind}": getattr(layer, kind).detach().clone()
+        for name, layer in model.named_modules()
+        if isinstance(layer, NORMS) and layer.track_running_stats
+        for kind in ("running_mean", "running_var")
+    }
+
+
 class _Pool:
     """Count, mean and sum of squared deviations per channel, joined by the formula of Chan et al. (1983)."""
 

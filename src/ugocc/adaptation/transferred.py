@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
@@ -16,7 +16,6 @@ from ugocc.data.batch import Batch
 from ugocc.data.cache import digest, load_prepared, save_prepared
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.prepare import Prepared
-from ugocc.data.transforms import make_sample
 from ugocc.errors import DataError
 
 KINDS: Final = ("target", "turned", "random")
@@ -76,20 +75,20 @@ class TransferredDataset(Dataset[Batch]):
 
     def __getitem__(self, item: tuple[int, int]) -> Batch:
         """Sample (index, visit)."""
+        number = self.chosen_version(item)
+        if number is None:
+            return self.source[item]
+        return self.source.augmented(self.versions(item[0], [number])[0], item)
+
+    def chosen_version(self, item: tuple[int, int]) -> int | None:
+        """Which version of a frame a sample (index, visit) shows; None for the frame as recorded."""
         index, visit = item
         lot = np.random.default_rng((self.source.seed, visit, index, 1))
-        if lot.random() >= self.settings.share:
-            return self.source[item]
-        prepared = self.version(index, int(lot.integers(self.settings.versions)))
-        rng = np.random.default_rng((self.source.seed, visit, index))
-        return make_sample(prepared, self.source.settings, self.source.augment, rng, self.source.fleet_id)
-
-    def version(self, index: int, number: int) -> Prepared:
-        """Version ``number`` of a frame, from the cache if it is there."""
-        return self.versions(index, [number])[0]
+        again = lot.random() < self.settings.share
+        return int(lot.integers(self.settings.versions)) if again else None
 
     def versions(self, index: int, numbers: Sequence[int]) -> list[Prepared]:
-        """Several versions of a frame; its depth is completed once."""
+        """Versions of a frame by number, from the cache if they are there; its depth is completed once."""
         views: SourceViews | None = None
         made = []
         for number in numbers:

@@ -6,6 +6,7 @@ therefore end on the faces of the voxel that look towards the camera, and the be
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,7 +43,7 @@ class Sightings:
         """Those of a mask (K,) bool."""
         return Sightings(self.sample[chosen], self.camera[chosen], self.voxel[chosen])
 
-    def any_camera(self, holds: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
+    def any_camera(self, holds: Tensor, shape: Sequence[int]) -> Tensor:
         """(B, X, Y, Z) bool: voxels for which (K,) ``holds`` in at least one camera; ``shape`` is (B, X, Y, Z)."""
         out = torch.zeros(shape, dtype=torch.bool, device=holds.device)
         flat = out.view(shape[0], -1)

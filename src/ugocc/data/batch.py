@@ -57,11 +57,11 @@ class Batch:
 
     def pixel_intrinsics(self) -> Tensor:
         """(B, N, 3, 3) float32: network pixel = this x (camera point / depth)."""
-        return _product(self.image_affine, self.intrinsics)
+        return exact_product(self.image_affine, self.intrinsics)
 
     def volume_T_camera(self) -> Tensor:
         """(B, N, 4, 4) float32: camera axes to the frame of the volume, BEV augmentation included."""
-        return _product(self.bev_T_ego[:, None], self.ego_T_camera)
+        return exact_product(self.bev_T_ego[:, None], self.ego_T_camera)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
@@ -112,7 +112,7 @@ def collate(samples: list[Batch]) -> Batch:
     return Batch(**joined, tokens=sum((s.tokens for s in samples), ()))
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
+def exact_product(a: Tensor, b: Tensor) -> Tensor:
     """Matrix product in the dtype of its factors: autocast would round poses and calibrations to three digits."""
     with torch.autocast(a.device.type, enabled=False):
         return a @ b

@@ -120,6 +120,11 @@ def files_behind(frame: Frame) -> Iterator[Path]:
 
 
 def digest(value: Any) -> str:
+    """Hexadecimal SHA-256 of a record: numbers, text, arrays, dataclasses, partials, and the state of files by path.
+
+    Raises:
+        TypeError: something in it cannot be told from a changed version of itself.
+    """
     total = hashlib.sha256()
     for part in _parts(value):
         total.update(_file_state(part) if isinstance(part, Path) else part)

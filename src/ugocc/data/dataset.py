@@ -54,9 +54,17 @@ class FrameDataset(Dataset[Batch]):
 
     def __getitem__(self, item: int | tuple[int, int]) -> Batch:
         """Sample ``index`` in the current epoch, or (index, visit)."""
-        index, visit = item if isinstance(item, tuple) else (item, self._epoch)
-        rng = np.random.default_rng((self.seed, visit, index))
-        return make_sample(self.prepared(index), self.settings, self.augment, rng, self.fleet_id)
+        item = item if isinstance(item, tuple) else (item, self._epoch)
+        return self.sample(item[0], like=item)
+
+    def sample(self, index: int, like: tuple[int, int]) -> Batch:
+        """Sample ``index``, changed exactly as the sample ``like`` (index, visit) is."""
+        return self.augmented(self.prepared(index), like)
+
+    def augmented(self, prepared: Prepared, like: tuple[int, int]) -> Batch:
+        """A prepared frame as a sample, with the random changes of sample (index, visit)."""
+        rng = np.random.default_rng((self.seed, like[1], like[0]))
+        return make_sample(prepared, self.settings, self.augment, rng, self.fleet_id)
 
     def set_epoch(self, epoch: int) -> None:
         """Visit number of samples asked for by their index alone.

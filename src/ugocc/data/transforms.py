@@ -138,7 +138,8 @@ def jitter_colour(images: Tensor, strength: float, rng: np.random.Generator) -> 
     chroma = np.linalg.inv(yiq) @ np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) @ yiq
     matrix = torch.from_numpy(brightness * contrast * balance @ chroma).to(images.dtype)
     grey = brightness * (1 - contrast) * float(images.mean())
-    return torch.einsum("ij,njhw->nihw", matrix, images).add_(grey).clamp_(0, 1)
+    with torch.autocast(images.device.type, enabled=False):
+        return torch.einsum("ij,njhw->nihw", matrix.to(images.device), images).add_(grey).clamp_(0, 1)
 
 
 def _network_T_prepared(

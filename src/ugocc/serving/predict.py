@@ -48,8 +48,8 @@ class PredictSettings:
 
 def predict_fleet(settings: PredictSettings) -> None:
     """Write volumes and pictures of every frame, and a film of every scene."""
-    predictor = Predictor.from_pretrained(settings.checkpoint, settings.device)
     frames = open_fleet(settings.root, settings.split, settings.name)
+    predictor = Predictor.from_pretrained(settings.checkpoint, settings.device, frames.fleet)
     count = min(settings.limit or len(frames), len(frames))
     chosen = track(islice(iter(frames), count), f"predict {frames.fleet}", total=count)
     for scene, moments in groupby(chosen, key=lambda frame: frame.scene):

@@ -49,13 +49,18 @@ class Predictor:
         self.about = about
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, device: str | None = None) -> Predictor:
+    def from_pretrained(cls, folder: str | Path, device: str | None = None, fleet: str | None = None) -> Predictor:
         """The Predictor of a model folder (model.json and model.safetensors).
+
+        Args:
+            folder: model folder.
+            device: torch device; by default the best there is.
+            fleet: name of the fleet that will be predicted; if the folder has statistics of it, they are used.
 
         Raises:
             DataError: a folder that is incomplete or does not fit this version.
         """
-        model, about = load_model(Path(folder))
+        model, about = load_model(Path(folder), fleet)
         return cls(model, about, device)
 
     @torch.inference_mode()

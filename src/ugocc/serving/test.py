@@ -66,8 +66,8 @@ class ScoreSettings:
 
 def test_fleet(settings: TestSettings) -> Row:
     """Evaluate, print the table, write ``results.json`` and ``table.md``."""
-    model, about = load_model(settings.checkpoint)
     frames = open_fleet(settings.root, settings.split, settings.name, settings.every)
+    model, about = load_model(settings.checkpoint, frames.fleet)
     data = FrameDataset(frames, model.settings.input, cache=settings.cache)
     data.check()
     row = evaluate(

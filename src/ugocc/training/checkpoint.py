@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ugocc.config import build_settings, plain
 from ugocc.errors import DataError
@@ -22,24 +24,31 @@ from ugocc.results import commit, versions, write_text
 WEIGHTS, CARD = "model.safetensors", "model.json"
 
 
-def save_model(folder: Path, model: OccupancyModel, about: dict[str, Any]) -> Path:
+def save_model(
+    folder: Path,
+    model: OccupancyModel,
+    about: dict[str, Any],
+    statistics: Mapping[str, dict[str, Tensor]] | None = None,
+) -> Path:
     """Write a model folder, each file atomically.
 
     Args:
         folder: created if missing.
         model: the network; its settings are written with it.
         about: what the reader should know: variant, fleets, recipe, steps, supervision on the target, seconds.
+        statistics: batch-norm statistics of further fleets, by name: what the network is to use on their images in
+            place of its own.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{WEIGHTS}.{os.getpid()}"
-    state: dict[str, Tensor] = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    save_file(state, temporary)
-    digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
-    temporary.replace(folder / WEIGHTS)
+    digest = _save_tensors(folder / WEIGHTS, model.state_dict())
+    further = {
+        fleet: _save_tensors(folder / statistics_file(fleet), tensors) for fleet, tensors in (statistics or {}).items()
+    }
     card = {
         "model": plain(model.settings),
         "classes": CLASSES,
         "weights_sha256": digest,
+        "statistics_sha256": further,
         "commit": commit(),
         "versions": versions(),
         **plain(about),
@@ -64,8 +73,23 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def load_model(folder: Path) -> tuple[OccupancyModel, dict[str, Any]]:
+def statistics_file(fleet: str) -> str:
+    """Name of the file with a fleet's batch-norm statistics in a model folder."""
+    return f"statistics.{re.sub(r'[^A-Za-z0-9_-]', '_', fleet)}.safetensors"
+
+
+def save_weights(path: Path, model: nn.Module) -> str:
+    """Write the tensors of a network, whole or not at all; returns their SHA-256."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return _save_tensors(path, model.state_dict())
+
+
+def load_model(folder: Path, fleet: str | None = None) -> tuple[OccupancyModel, dict[str, Any]]:
     """The network of a model folder in evaluation mode, and its card. Strict: every tensor must fit.
+
+    Args:
+        folder: written by :func:`save_model`.
+        fleet: name of the fleet whose images it is for; if the folder has statistics of that fleet, they are used.
 
     Raises:
         DataError: missing or truncated files, settings this version does not know, or tensors that do not fit.
@@ -75,10 +99,9 @@ def load_model(folder: Path) -> tuple[OccupancyModel, dict[str, Any]]:
         raise DataError(folder / CARD, "model", "missing", "the settings of the network")
     settings = build_settings(ModelSettings, card["model"], folder / CARD)
     model = build_model(settings)
-    try:
-        state = load_file(folder / WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise DataError(folder / WEIGHTS, "weights", error, "a complete safetensors file") from error
+    state = load_tensors(folder / WEIGHTS)
+    if fleet is not None and fleet in card.get("statistics_sha256", {}):
+        state |= load_tensors(folder / statistics_file(fleet))
     missing = sorted(model.state_dict().keys() - state.keys())
     surplus = sorted(state.keys() - model.state_dict().keys())
     if missing or surplus:
@@ -90,3 +113,23 @@ def load_model(folder: Path) -> tuple[OccupancyModel, dict[str, Any]]:
             raise DataError(folder / WEIGHTS, name, f"shape {tuple(state[name].shape)}", f"shape {tuple(value.shape)}")
     model.load_state_dict(state)
     return model.eval(), card
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file by name.
+
+    Raises:
+        DataError: missing or truncated.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise DataError(path, "weights", error, "a complete safetensors file") from error
+
+
+def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary)
+    digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+    temporary.replace(path)
+    return digest

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 import yaml
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ugocc.config import plain
 from ugocc.data.batch import collate
 from ugocc.errors import DataError
-from ugocc.training.order import StepOrder
+from ugocc.training.order import PairOrder, StepOrder
 from ugocc.training.progress import progress_callback
 from ugocc.training.settings import OptimSettings, RunSettings
 
@@ -67,7 +67,9 @@ def check_finite(terms: dict[str, Tensor], tokens: Sequence[str]) -> Tensor:
     return total
 
 
-def loader(data: Dataset[Any], order: StepOrder, workers: int, join: Callable[[list[Any]], Any] = collate) -> Any:
+def loader(
+    data: Dataset[Any], order: Sampler[list[Any]], workers: int, join: Callable[[list[Any]], Any] = collate
+) -> Any:
     """A data loader in the order of the steps; ``join`` makes a batch of samples."""
     return DataLoader(
         data,
@@ -82,10 +84,11 @@ def loader(data: Dataset[Any], order: StepOrder, workers: int, join: Callable[[l
 def fit(
     task: LightningModule,
     batches: Any,
-    order: StepOrder,
+    order: StepOrder | PairOrder,
     optim: OptimSettings,
     run: RunSettings,
     label: str,
+    callbacks: Sequence[Callback] = (),
 ) -> Trainer:
     """Run Lightning to ``optim.steps``, from the last checkpoint of the run folder if there is one."""
     checkpoints = run.folder / "checkpoints"
@@ -103,16 +106,15 @@ def fit(
         devices=run.devices,
         precision=run.precision,
         gradient_clip_val=optim.clip_norm,
-        callbacks=[saver, LearningRateMonitor("step"), progress_callback(label)],
+        callbacks=[saver, LearningRateMonitor("step"), progress_callback(label), *callbacks],
         logger=TensorBoardLogger(run.folder, name="tensorboard", version=""),
         log_every_n_steps=run.log_every,
         use_distributed_sampler=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    order.rank, order.world = trainer.global_rank, trainer.world_size
-    if last.is_file():
-        order.start_at(int(torch.load(last, map_location="cpu", weights_only=True)["global_step"]))
+    step = int(torch.load(last, map_location="cpu", weights_only=True)["global_step"]) if last.is_file() else 0
+    order.place(trainer.global_rank, trainer.world_size, step)
     trainer.fit(task, batches, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
     return trainer
 

@@ -20,7 +20,7 @@ class StepOrder(Sampler[list[Visit]]):
         length: number of samples.
         batch_size: samples per process and step.
         seed: of the permutations.
-        start: first step to yield (set by :meth:`start_at` when a run resumes).
+        start: first step to yield (:meth:`place` sets it when a run resumes).
         rank: number of this process.
         world: number of processes.
     """
@@ -31,9 +31,9 @@ class StepOrder(Sampler[list[Visit]]):
         self.length, self.batch_size, self.seed, self.start = length, batch_size, seed, start
         self.rank, self.world = rank, world
 
-    def start_at(self, step: int) -> None:
-        """Begin the next iteration at ``step``."""
-        self.start = step
+    def place(self, rank: int, world: int, step: int) -> None:
+        """Begin the next iteration at ``step``, as process ``rank`` of ``world``."""
+        self.rank, self.world, self.start = rank, world, step
 
     def __iter__(self) -> Iterator[list[Visit]]:
         step = self.start
@@ -45,3 +45,24 @@ class StepOrder(Sampler[list[Visit]]):
     def _visit(self, position: int) -> Visit:
         visit, place = divmod(position, self.length)
         return int(np.random.default_rng((self.seed, visit)).permutation(self.length)[place]), visit
+
+
+class PairOrder(Sampler[list[tuple[Visit, Visit]]]):
+    """The orders of two fleets side by side.
+
+    Args:
+        source: order of the source.
+        target: order of the target, of as many samples per step.
+    """
+
+    def __init__(self, source: StepOrder, target: StepOrder) -> None:
+        self.source, self.target = source, target
+
+    def place(self, rank: int, world: int, step: int) -> None:
+        """See :meth:`StepOrder.place`."""
+        self.source.place(rank, world, step)
+        self.target.place(rank, world, step)
+
+    def __iter__(self) -> Iterator[list[tuple[Visit, Visit]]]:
+        for of_source, of_target in zip(self.source, self.target, strict=True):
+            yield list(zip(of_source, of_target, strict=True))

@@ -1,0 +1,165 @@
+"""Stages 2 and 3: learning from both fleets, of which only the source has labels (METHOD sections 5 and 6).
+
+The adaptation step, in the order in which it happens: the source's labels; the teacher's volume of the clean target
+sample; what of it is sure enough to be a pseudo-label; the student's volume of a harder view of the same sample,
+against the pseudo-labels, the rendered 2D teacher and the pictures of other times and cameras; and a classifier that
+must not be able to tell the fleets apart. Pretraining (stage 2) is the same step with the two-dimensional losses alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from ugocc.adaptation.pseudo_labels import pseudo_labels
+from ugocc.adaptation.rendering import draw_rays, render_loss
+from ugocc.adaptation.reversal import DomainClassifier, domain_loss, reversal_strength
+from ugocc.adaptation.selection import mask_labels, pseudo_label_loss
+from ugocc.adaptation.strong_view import drop_cameras, misplace_cameras, recolour, refuse_labels, zoom, zoom_maps
+from ugocc.adaptation.teacher import batch_statistics, make_teacher, update_teacher
+from ugocc.adaptation.views import Evidence, evidence_of, views_of
+from ugocc.adaptation.visibility import in_pictures
+from ugocc.data.batch import Batch
+from ugocc.labels import UNKNOWN
+from ugocc.losses.references import prediction_photometric_loss, references_of
+from ugocc.losses.semantics import semantic_loss
+from ugocc.models.assemble import OccupancyModel
+from ugocc.models.depth_net import CameraNorm
+from ugocc.models.prediction import Prediction
+from ugocc.training.adapt_settings import AdaptRecipe
+from ugocc.training.fit import check_finite, optimiser, step_seed
+from ugocc.training.moments import Moments, Pair
+from ugocc.training.source import supervised_losses
+
+
+class Adaptation(LightningModule):
+    """A student and its teacher on pairs of samples of both fleets.
+
+    Batch norm: source and target go through the student apart, so each is normalised by its own statistics; the
+    teacher normalises each target sample by itself. Running statistics are estimated afresh, per fleet, when a model
+    is saved. The normalisation of camera vectors keeps the statistics it came with.
+    """
+
+    def __init__(self, model: OccupancyModel, recipe: AdaptRecipe) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.model = model
+        self.teacher = make_teacher(model)
+        channels = model.settings.depth_net.context_channels
+        self.classifier = DomainClassifier(channels, recipe.adversary) if recipe.adversary.weight else None
+
+    def train(self, mode: bool = True) -> Adaptation:
+        """Training mode for the student, without what must not follow the mixture of fleets."""
+        super().train(mode)
+        self.teacher.eval()
+        for module in self.model.modules():
+            if isinstance(module, CameraNorm):
+                module.eval()
+        return self
+
+    def training_step(self, pair: Pair, batch_idx: int) -> Tensor:
+        """Sum of the losses of one pair."""
+        recipe, step = self.recipe, self.global_step
+        seed = step_seed(recipe.run.seed, step, self.global_rank)
+        torch.manual_seed(seed)
+        target = refuse_labels(pair.target.now)
+        progress = step / max(recipe.optim.steps, 1)
+        of_source = self.model(pair.source.now)
+        terms = supervised_losses(
+            of_source, pair.source.now, recipe.occupancy_loss, recipe.depth_loss, recipe.semantic_loss
+        )
+        terms |= self._photometric(of_source, pair.source, "source")
+        if recipe.learns_from_target:
+            of_target, of_target_terms = self._target_losses(target, pair.target, progress, seed)
+            terms |= of_target_terms
+            if self.classifier is not None:
+                strength = reversal_strength(progress, recipe.adversary)
+                fleets = torch.cat([pair.source.now.fleet, target.fleet])
+                told = domain_loss(self.classifier, torch.cat([of_source.bev, of_target.bev]), fleets, strength)
+                terms["adversary"] = recipe.adversary.weight * told.loss
+                self.log("domain_accuracy", told.accuracy.detach(), batch_size=1)
+        total = check_finite(terms, (*pair.source.now.tokens, *target.tokens))
+        self.log("loss", total.detach(), batch_size=1)
+        self.log_dict({f"loss/{k}": v.detach() for k, v in terms.items()}, batch_size=1)
+        return total
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Let the teacher follow the student."""
+        update_teacher(self.teacher, self.model, self.global_step - 1, self.recipe.teacher)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over the student and the classifier, and its schedule."""
+        learning = nn.ModuleList([self.model] + ([] if self.classifier is None else [self.classifier]))
+        return optimiser(learning, self.recipe.optim)
+
+    def transfer_batch_to_device(self, batch: Pair, device: torch.device, dataloader_idx: int) -> Pair:
+        """Both fleets' samples and their neighbours."""
+        return Pair(*(_moments_to(moments, device) for moments in batch))
+
+    def _target_losses(
+        self, target: Batch, moments: Moments, progress: float, seed: int
+    ) -> tuple[Prediction, dict[str, Tensor]]:
+        """The student's prediction of the harder view, and its losses."""
+        recipe, weights = self.recipe, self.recipe.weights
+        with torch.no_grad(), batch_statistics(self.teacher):
+            taught = self.teacher(target)
+        evidence = evidence_of(taught.semantics_2d, taught.depth_logits, taught.bin_depths, recipe.evidence)
+        rng = np.random.default_rng(seed)
+        view = recipe.strong_view
+        factor = float(1 + view.zoom * rng.uniform(-1, 1))
+        harder = zoom(drop_cameras(target, view.camera_drop, rng), factor)
+        believed = misplace_cameras(harder, view.turn_degrees, view.shift, rng)
+        student: Prediction = self.model(recolour(believed, view.colour, view.noise, rng))
+
+        terms: dict[str, Tensor] = {}
+        grid = self.model.settings.input.grid
+        rise = min(1.0, progress / weights.rise) if weights.rise else 1.0
+        if weights.pseudo_labels:
+            views = views_of(target)
+            believed_evidence = evidence if recipe.agreement else None
+            labels = pseudo_labels(taught.occupancy.float(), views, believed_evidence, grid, recipe.pseudo_labels)
+            # What only a dropped camera saw cannot be asked of the student.
+            shown = in_pictures(views_of(harder), grid)
+            visible = shown.any_camera(torch.ones_like(shown.voxel, dtype=torch.bool), tuple(labels.weights.shape))
+            labels = mask_labels(labels.labels, labels.weights * visible)
+            loss = pseudo_label_loss(student.occupancy, labels.labels, labels.weights)
+            terms["pseudo_labels"] = rise * weights.pseudo_labels * loss
+        if weights.rendering:
+            rays, wanted = draw_rays(views_of(target), evidence, recipe.rendering.rays)
+            rendered = render_loss(student.occupancy, rays, wanted, grid, recipe.rendering)
+            terms |= {k: rise * weights.rendering * v for k, v in rendered.items()}
+        if weights.semantics and student.semantics_2d is not None:
+            wanted_labels = self._teacher_pixels(target, evidence, factor)
+            of_pixels = semantic_loss(student.semantics_2d, wanted_labels, recipe.semantic_loss)
+            terms["target_semantics"] = rise * weights.semantics * of_pixels
+        terms |= self._photometric(student, Moments(harder, moments.others), "target")
+        return student, terms
+
+    def _teacher_pixels(self, target: Batch, evidence: Evidence, factor: float) -> Tensor:
+        """2D pseudo-labels of the student's view: maps of an outside network where the batch has them, else the
+        teacher's own."""
+        given = target.semantics_2d
+        labels = given if bool((given != UNKNOWN).any()) else evidence.labels
+        return zoom_maps(labels, factor, fill=UNKNOWN)
+
+    def _photometric(self, prediction: Prediction, moments: Moments, fleet: str) -> dict[str, Tensor]:
+        recipe = self.recipe
+        weight = recipe.weights.photometric_source if fleet == "source" else recipe.weights.photometric_target
+        if not weight:
+            return {}
+        references = references_of(moments.now, moments.others, recipe.references)
+        if references is None:
+            return {}
+        settings = replace(recipe.photometric, weight=recipe.photometric.weight * weight)
+        compared = prediction_photometric_loss(prediction.expected_depth(), moments.now, references, settings)
+        return {f"photometric_{fleet}": compared.loss}
+
+
+def _moments_to(moments: Moments, device: torch.device) -> Moments:
+    others = tuple(o._replace(batch=o.batch.to(device), exists=o.exists.to(device)) for o in moments.others)
+    return Moments(moments.now.to(device), others)

@@ -1,0 +1,95 @@
+"""What adaptation trains on: samples of both fleets, those of the target with the frames before and after."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch.utils.data import Dataset
+
+from ugocc.adaptation.transferred import TransferredDataset
+from ugocc.data.batch import Batch, collate
+from ugocc.data.dataset import FrameDataset
+from ugocc.losses.references import OtherTime
+from ugocc.training.order import Visit
+
+
+class Moments(NamedTuple):
+    """Samples and, for photometric losses, the same samples at other times."""
+
+    now: Batch
+    """B samples."""
+    others: tuple[OtherTime, ...]
+    """The frames before and after; empty where nothing compares pictures."""
+
+
+class Pair(NamedTuple):
+    """One step's samples of both fleets."""
+
+    source: Moments
+    target: Moments
+
+
+class MomentDataset(Dataset[Moments]):
+    """One fleet's samples with their neighbours in time, all augmented alike.
+
+    Args:
+        data: samples.
+        times: frames to look back or ahead by, such as (-1, 1); empty for the sample alone.
+    """
+
+    def __init__(self, data: FrameDataset, times: tuple[int, ...] = (-1, 1)) -> None:
+        self.data, self.times = data, times
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, item: Visit) -> Moments:
+        """Sample (index, visit); where there is no such other frame, the sample itself stands in, marked absent."""
+        now = self.data[item]
+        others = []
+        for step in self.times:
+            place = self.data.neighbour(item[0], step)
+            other = now if place is None else self.data.sample(place, like=item)
+            others.append(OtherTime(other, torch.tensor([place is not None])))
+        return Moments(now, tuple(others))
+
+
+class PairDataset(Dataset[Pair]):
+    """Samples of both fleets for one step: the source's labelled, some re-rendered, the target's unlabelled.
+
+    Args:
+        source: the labelled fleet.
+        target: the unlabelled one.
+        source_times: neighbours of the source's samples; re-rendered ones have none.
+    """
+
+    def __init__(self, source: TransferredDataset, target: MomentDataset, source_times: tuple[int, ...] = ()) -> None:
+        self.source, self.target = source, target
+        self.original = MomentDataset(source.source, source_times)
+
+    def __len__(self) -> int:
+        return max(len(self.source), len(self.target))
+
+    def __getitem__(self, item: tuple[Visit, Visit]) -> Pair:
+        """Samples (index, visit) of the source and of the target."""
+        of_source, of_target = item
+        if self.source.chosen_version(of_source) is None:
+            return Pair(self.original[of_source], self.target[of_target])
+        now = self.source[of_source]
+        absent = OtherTime(now, torch.tensor([False]))
+        return Pair(Moments(now, (absent,) * len(self.original.times)), self.target[of_target])
+
+
+def join_moments(moments: list[Moments]) -> Moments:
+    """Several samples as one."""
+    others = tuple(
+        OtherTime(collate([o.batch for o in times]), torch.cat([o.exists for o in times]))
+        for times in zip(*(m.others for m in moments), strict=True)
+    )
+    return Moments(collate([m.now for m in moments]), others)
+
+
+def join_pairs(pairs: list[Pair]) -> Pair:
+    """Several samples of each fleet as one batch of each."""
+    return Pair(join_moments([p.source for p in pairs]), join_moments([p.target for p in pairs]))

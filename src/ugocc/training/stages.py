@@ -1,0 +1,167 @@
+"""Running stages 2 and 3: from a recipe to the folder of a finished model, resumable at any point."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lightning import seed_everything
+from lightning.pytorch.callbacks import Callback
+from rich.progress import track
+
+from ugocc.adaptation.rig import rig_of_frame
+from ugocc.adaptation.teacher import norm_statistics, reestimate_batchnorm
+from ugocc.adaptation.transferred import TransferredDataset
+from ugocc.config import plain
+from ugocc.data.dataset import FrameDataset
+from ugocc.data.frame import FrameSource
+from ugocc.data.source import open_fleet
+from ugocc.errors import DataError
+from ugocc.models.assemble import OccupancyModel, build_model
+from ugocc.training.adapt import Adaptation
+from ugocc.training.adapt_settings import AdaptRecipe
+from ugocc.training.checkpoint import load_model, load_tensors, read_card, save_model, save_weights
+from ugocc.training.fit import check_same_recipe, fit, loader
+from ugocc.training.moments import MomentDataset, PairDataset, join_pairs
+from ugocc.training.order import PairOrder, StepOrder
+from ugocc.training.settings import FleetSettings
+
+
+def train_adapt(recipe: AdaptRecipe) -> Path:
+    """Adapt, or resume where the run folder stopped, and return the folder of the chosen model.
+
+    Writes ``<run>/checkpoints/last.ckpt`` (to resume), ``<run>/candidates`` (teachers to choose from),
+    ``<run>/tensorboard`` and ``<run>/model``.
+
+    Raises:
+        DataError: unusable data, a start that does not fit, or a run folder of another recipe, before training starts.
+    """
+    run = recipe.run
+    finished = run.folder / "model"
+    model, about = _starting_model(recipe)
+    check_same_recipe(recipe, run.folder)
+    if (finished / "model.json").is_file():
+        return finished
+    seed_everything(run.seed, workers=True, verbose=False)
+    inputs = model.settings.input
+    source = FrameDataset(_open(recipe.source), inputs, recipe.augment, cache=run.cache, seed=run.seed)
+    target = FrameDataset(_open(recipe.target), inputs, cache=run.cache, seed=run.seed, fleet_id=1, labelled=False)
+    source.check()
+    target.check()
+    if source.source.fleet == target.source.fleet:
+        raise DataError(recipe.target.root, "target.name", target.source.fleet, "another name than the source's")
+    clean_source = FrameDataset(source.source, inputs, cache=run.cache)
+    began = time.monotonic()
+    if recipe.optim.steps:
+        _train(Adaptation(model, recipe), source, target)
+    report = _choose(model, recipe, target)
+    statistics = {}
+    for data in (clean_source, target):  # the target last, for its statistics are those the network is saved with
+        estimate_statistics(model, data, recipe.choice.statistics_frames)
+        statistics[data.source.fleet] = norm_statistics(model)
+    card = {
+        "variant": recipe.variant,
+        "train_fleet": source.source.fleet,
+        "target_fleet": target.source.fleet,
+        "target_supervision": "none" if recipe.teacher_maps is None else f"2D maps of {recipe.teacher_maps}",
+        "seed": run.seed,
+        "recipe": plain(recipe),
+        "steps": recipe.optim.steps,
+        "steps_with_earlier_stages": recipe.optim.steps + about.get("steps_with_earlier_stages", about.get("steps", 0)),
+        "train_seconds": round(time.monotonic() - began + about.get("train_seconds", 0.0), 1),
+        "choice": report,
+    }
+    return save_model(finished, model, card, {source.source.fleet: statistics[source.source.fleet]})
+
+
+def estimate_statistics(model: OccupancyModel, data: FrameDataset, frames: int) -> None:
+    """Replace the batch-norm statistics of a model by those of clean images of a fleet, evenly spaced over it."""
+    reestimate_batchnorm(model, (data[i] for i in spaced(len(data), frames)))
+
+
+def spaced(length: int, count: int) -> list[int]:
+    """Up to ``count`` indices, evenly spaced over ``length``."""
+    count = min(count, length)
+    return [(2 * i + 1) * length // (2 * count) for i in range(count)]
+
+
+def _starting_model(recipe: AdaptRecipe) -> tuple[OccupancyModel, dict[str, Any]]:
+    if recipe.start is None:
+        return build_model(recipe.model, pretrained=True), {}
+    card = read_card(recipe.start)
+    fleet = recipe.target.name or Path(recipe.target.root).name
+    supervision = card.get("target_supervision", "none")
+    if card.get("train_fleet") == fleet or "labels" in supervision:
+        raise DataError(
+            recipe.start, "train_fleet", f"{card.get('train_fleet')} ({supervision})", f"no labels of {fleet}"
+        )
+    model, about = load_model(recipe.start)
+    return model, about
+
+
+def _open(fleet: FleetSettings) -> FrameSource:
+    return open_fleet(fleet.root, fleet.split, fleet.name, fleet.every)
+
+
+def _train(task: Adaptation, source: FrameDataset, target: FrameDataset) -> None:
+    recipe, run = task.recipe, task.recipe.run
+    rigs = [
+        rig_of_frame(target.frame(i), source.settings.height, source.settings.width) for i in spaced(len(target), 20)
+    ]
+    transferred = TransferredDataset(source, rigs, recipe.rig_transfer)
+    if recipe.rig_transfer.share and source.cache is not None:
+        what = f"re-render {source.source.fleet} for the rig of {target.source.fleet}"
+        for _ in track(transferred.fill(max(run.workers, 2)), what, total=len(transferred)):
+            pass
+    around = recipe.looks_around
+    pairs = PairDataset(transferred, MomentDataset(target, around), around if recipe.weights.photometric_source else ())
+    size = recipe.optim.batch_size
+    order = PairOrder(StepOrder(len(source), size, run.seed), StepOrder(len(target), size, run.seed + 1))
+    what = f"{recipe.variant}: {source.source.fleet} to {target.source.fleet}"
+    keeper = KeepCandidates(run.folder / "candidates", recipe.choice.candidates)
+    fit(task, loader(pairs, order, run.workers, join_pairs), order, recipe.optim, run, what, [keeper])
+
+
+class KeepCandidates(Callback):
+    """Writes the teacher's weights at evenly spaced steps."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.folder, self.count = folder, count
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Keep the teacher if this is one of the steps."""
+        step, last = trainer.global_step, trainer.max_steps
+        if trainer.is_global_zero and step in candidate_steps(last, self.count):
+            save_weights(self.folder / f"{step:07d}.safetensors", pl_module.teacher)
+
+
+def candidate_steps(steps: int, count: int) -> list[int]:
+    """Up to ``count`` steps, evenly spaced, the last one included."""
+    return sorted({round(steps * (i + 1) / count) for i in range(count)} - {0})
+
+
+def _choose(model: OccupancyModel, recipe: AdaptRecipe, target: FrameDataset) -> dict[str, Any]:
+    """Load the best candidate into ``model`` and say why."""
+    folder = recipe.run.folder / "candidates"
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        return {}
+    model.load_state_dict(load_tensors(files[-1]))
+    return {"step": int(files[-1].stem)}
+
+
+def pretrain_defaults(recipe: AdaptRecipe) -> AdaptRecipe:
+    """Stage 2 made of stage 3: self-supervised depth on both fleets, lidar depth and 2D semantics on the source."""
+    none = replace(
+        recipe.occupancy_loss, focal=0.0, cross_entropy=0.0, semantic_scale=0.0, geometric_scale=0.0, lovasz=0.0
+    )
+    return replace(
+        recipe,
+        variant="pretrained",
+        occupancy_loss=none,
+        weights=replace(recipe.weights, pseudo_labels=0.0, rendering=0.0, semantics=0.0),
+        adversary=replace(recipe.adversary, weight=0.0),
+        choice=replace(recipe.choice, candidates=1),
+    )
