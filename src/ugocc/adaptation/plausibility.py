@@ -64,7 +64,7 @@ def plausibility(labels: Labels, within: Mask, grid: VoxelGrid, settings: Plausi
     sizes = [plausible_vehicles(volume, mask, grid, settings) for volume, mask in zip(shown, within, strict=True)]
     return Plausibility(
         _share(np.concatenate([_grounded(volume, settings.slack) for volume in shown])),
-        _share(np.concatenate([_near(v, m, grid, settings.near) for v, m in zip(shown, within, strict=True)])),
+        _share(np.concatenate([_near(v, m, grid, settings.near) for v, m in zip(labels, within, strict=True)])),
         _share(np.concatenate(sizes)),
     )
 
@@ -73,7 +73,8 @@ def plausible_vehicles(labels: Labels, within: Mask, grid: VoxelGrid, settings: 
     """(K,) whether each of the K connected vehicles (26 neighbours) of a volume (X, Y, Z) has a plausible size."""
     parts, count = ndimage.label(labels == VEHICLE, structure=np.ones((3, 3, 3)))
     # A vehicle beside what no camera sees may be the visible end of a longer one.
-    hidden = ndimage.binary_dilation(np.pad(~within, 1, constant_values=True), np.ones((3, 3, 3)))[1:-1, 1:-1, 1:-1]
+    beyond = np.pad(~within, ((1, 1), (1, 1), (0, 0)), constant_values=True)
+    hidden = ndimage.binary_dilation(beyond, np.ones((3, 3, 3)))[1:-1, 1:-1]
     plausible = np.zeros(count, dtype=bool)
     for place, box in enumerate(ndimage.find_objects(parts)):
         x, y, z = ((side.stop - side.start) * grid.voxel_size for side in box)
@@ -92,15 +93,20 @@ def _grounded(labels: Labels, slack: int) -> Mask:
         return np.zeros(int(column.sum()), dtype=bool)
     nearest = ndimage.distance_transform_edt(~paved, return_distances=False, return_indices=True)
     ground = flat.argmax(axis=2)[tuple(nearest)]
-    level: Mask = np.abs(vehicle.argmax(axis=2) - ground) <= slack
-    return level[column]
+    above = np.asarray(vehicle.argmax(axis=2) - ground)
+    return np.abs(above[column]) <= slack
 
 
 def _near(labels: Labels, within: Mask, grid: VoxelGrid, reach: float) -> Mask:
-    """(K,) for each of the K columns near the car that cameras see and no mover stands in: does it hold ground?"""
-    centres = grid.centres()[:, :, 0, :2]
-    asked = (np.linalg.norm(centres, axis=-1) <= reach) & within.any(axis=2) & ~np.isin(labels, MOVERS).any(axis=2)
-    return np.isin(labels, GROUND).any(axis=2)[asked]
+    """(K,) for each of the K columns near the car whose foot cameras see and no mover stands in: does it hold ground?
+
+    The foot is the voxel at height 0: the ego frame stands on the ground, so the ground near the car is about there.
+    """
+    near = np.linalg.norm(grid.centres()[:, :, 0, :2], axis=-1) <= reach
+    foot = min(max(int(-grid.lower[2] // grid.voxel_size), 0), grid.shape[2] - 1)
+    asked = near & within[:, :, foot] & ~np.isin(labels, MOVERS).any(axis=2)
+    ground: Mask = np.isin(labels, GROUND)
+    return np.asarray(ground.any(axis=2))[asked]
 
 
 def _share(holds: Mask) -> float:
