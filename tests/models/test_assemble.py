@@ -12,7 +12,9 @@ from ugocc.errors import DataError
 from ugocc.labels import FREE
 from ugocc.losses.depth import DepthLossSettings, depth_loss
 from ugocc.losses.occupancy import OccupancyLossSettings, occupancy_loss
+from ugocc.losses.semantics import SemanticLossSettings, semantic_loss
 from ugocc.models.assemble import MODELS, SIZES, build_model, model_settings
+from ugocc.models.semantic_attention import SemanticAttention
 from ugocc.models.settings import ModelSettings
 
 CAMERA_FIELDS = (
@@ -39,7 +41,12 @@ def built(settings: ModelSettings, seed: int = 0) -> torch.nn.Module:
 
 def total_loss(prediction, batch: Batch) -> torch.Tensor:
     terms = occupancy_loss(prediction.occupancy, batch, OccupancyLossSettings())
-    return sum(terms.values()) + depth_loss(prediction, batch, DepthLossSettings())
+    loss = sum(terms.values()) + depth_loss(prediction, batch, DepthLossSettings())
+    if prediction.semantics_2d is not None:
+        height, width = batch.depth.shape[-2:]
+        stripes = (torch.arange(width) // 8 % 10).to(torch.uint8).expand(*batch.camera_mask.shape, height, width)
+        loss = loss + semantic_loss(prediction.semantics_2d, stripes, SemanticLossSettings())
+    return loss
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -49,6 +56,8 @@ def test_shapes_and_gradients_to_every_parameter(name, make_batch):
     for module in model.modules():  # residual branches that start at zero hide what lies before them
         if hasattr(module, "zero_init_last"):
             torch.nn.init.ones_(module.bn2.weight)
+        if isinstance(module, SemanticAttention):
+            torch.nn.init.ones_(module.gamma)
     batch = make_batch(settings.input, cameras=3, samples=2)
     prediction = model(batch)
     x, y, z = settings.input.grid.shape
@@ -57,6 +66,9 @@ def test_shapes_and_gradients_to_every_parameter(name, make_batch):
     assert prediction.bin_depths.shape == (2, 3, settings.depth_net.bins.count)
     assert prediction.bev.shape == (2, settings.depth_net.context_channels, *settings.lift.shape[:2])
     assert prediction.occupancy.dtype == prediction.depth_logits.dtype == torch.float32
+    assert (prediction.semantics_2d is None) == (settings.semantic_attention is None)
+    if prediction.semantics_2d is not None:
+        assert prediction.semantics_2d.shape == (2, 3, 10, 8, 22)
     total_loss(prediction, batch).backward()
     silent = [n for n, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
     assert not silent
@@ -103,6 +115,9 @@ def test_shuffling_cameras_changes_nothing(name, make_batch):
     torch.testing.assert_close(a.occupancy, b.occupancy, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(a.depth_logits[:, order], b.depth_logits, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(a.bin_depths[:, order], b.bin_depths)
+    torch.testing.assert_close(a.bev, b.bev, rtol=1e-5, atol=1e-5)
+    if a.semantics_2d is not None:
+        torch.testing.assert_close(a.semantics_2d[:, order], b.semantics_2d, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -116,7 +131,10 @@ def test_padded_cameras_change_nothing(name, training, make_batch):
     assert padded.camera_mask.tolist() == [[True] * 3 + [False] * 2]
     padded.images[:, 3:] = 0.7  # whatever lies in the padding
     models = [built(settings).train(training) for _ in range(2)]
-    a, b = models[0](batch), models[1](padded)
+    torch.manual_seed(0)
+    a = models[0](batch)
+    torch.manual_seed(0)  # the same camera noise
+    b = models[1](padded)
     assert torch.equal(a.occupancy, b.occupancy)
     assert torch.equal(a.depth_logits, b.depth_logits[:, :3])
     assert not b.depth_logits[:, 3:].any()
@@ -213,7 +231,7 @@ def test_full_size_has_the_published_shapes(name, make_batch):
     settings = model_settings(name, "full")
     model = built(settings).eval()
     lift, branch = settings.lift.shape, model.branch
-    assert lift == ((200, 200, 1) if name == "flashocc" else (100, 100, 8))
+    assert lift == ((200, 200, 1) if name in ("flashocc", "ugocc-2d") else (100, 100, 8))
     assert model.image_encoder.stride == 16
     images = torch.rand(1, 3, settings.input.height, settings.input.width)
     with torch.inference_mode():

@@ -6,6 +6,7 @@ A model is added by a function that returns its settings and a line in :data:`MO
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from torch import Tensor, nn
@@ -22,12 +23,13 @@ from ugocc.models.heads import HeightHead, HeightHeadSettings, VoxelHead, VoxelH
 from ugocc.models.image_encoder import ImageEncoder, ImageEncoderSettings
 from ugocc.models.lift import Lift, LiftSettings
 from ugocc.models.prediction import Prediction
+from ugocc.models.semantic_attention import SemanticAttention, SemanticAttentionSettings
 from ugocc.models.settings import FlatBranchSettings, ModelSettings, VolumeBranchSettings
 from ugocc.models.voxel_encoder import VoxelEncoder, VoxelEncoderSettings
 
 
 class OccupancyModel(nn.Module):
-    """Batch to prediction: image features, depth and context, lift, encoder, head."""
+    """Batch to prediction: image features, depth and context, attention among them, lift, encoder, head."""
 
     def __init__(self, settings: ModelSettings, pretrained: bool = False) -> None:
         super().__init__()
@@ -36,6 +38,8 @@ class OccupancyModel(nn.Module):
         self.image_encoder = ImageEncoder(settings.image_encoder, pretrained)
         _check_image_size(settings.input, self.image_encoder.stride)
         self.depth_net = DepthNet(self.image_encoder.channels, settings.depth_net)
+        semantics = settings.semantic_attention
+        self.semantic_attention = None if semantics is None else SemanticAttention(context, semantics)
         self.lift = Lift(settings.lift, grid)
         self.branch = _branch(settings, context, grid)
 
@@ -46,17 +50,22 @@ class OccupancyModel(nn.Module):
         features = self.image_encoder(cameras.images)
         context, depth_logits = self.depth_net(features, camera_vector(cameras, settings.canonical))
         depth_logits = depth_logits.float()
+        depth = depth_logits.softmax(dim=1)
         bins = bin_depths(cameras, settings)
+        semantics = None
+        if self.semantic_attention is not None:
+            expected = (depth * bins[:, :, None, None]).sum(dim=1)
+            context, semantics = self.semantic_attention(context, expected)
         rows, columns = features.shape[-2:]
         geometry = self.lift.geometry(cameras, bins, (rows, columns))
-        volume = self.lift(context, depth_logits.softmax(dim=1), geometry)
+        volume = self.lift(context, depth, geometry)
         spread_bins = bin_centres(settings.bins).to(bins).expand(*batch.camera_mask.shape, -1).clone()
         spread_bins[batch.camera_mask] = bins
         return Prediction(
             occupancy=self.branch(volume).float(),
             depth_logits=cameras.spread(depth_logits),
             bin_depths=spread_bins,
-            semantics_2d=None,
+            semantics_2d=None if semantics is None else cameras.spread(semantics),
             bev=volume.mean(dim=4),
         )
 
@@ -155,7 +164,22 @@ def flashocc(size: str) -> ModelSettings:
     return _lifted("flashocc", size, LiftSettings((x, y, 1)), flat=branch)
 
 
-MODELS: Final[dict[str, Callable[[str], ModelSettings]]] = {"bevdet-occ": bevdet_occ, "flashocc": flashocc}
+def ugocc(size: str) -> ModelSettings:
+    """UGOCC: semantic attention, camera noise, canonical depth; volume at full size, else as :func:`ugocc_2d`."""
+    return _adaptable("ugocc", bevdet_occ(size) if size == "full" else flashocc(size))
+
+
+def ugocc_2d(size: str) -> ModelSettings:
+    """The fast variant of UGOCC: a bird's-eye view in place of a volume."""
+    return _adaptable("ugocc-2d", flashocc(size))
+
+
+MODELS: Final[dict[str, Callable[[str], ModelSettings]]] = {
+    "bevdet-occ": bevdet_occ,
+    "flashocc": flashocc,
+    "ugocc": ugocc,
+    "ugocc-2d": ugocc_2d,
+}
 """Name of every model family and the settings of each size of it."""
 
 SIZES: Final = ("debug", "laptop", "full")
@@ -193,6 +217,17 @@ def _lifted(
     """A model that lifts; as published these know neither camera noise nor canonical depth."""
     images, depth = _image_side(size)
     return ModelSettings(name, size, _input(size), images, depth, lift, flat, volume)
+
+
+def _adaptable(name: str, base: ModelSettings) -> ModelSettings:
+    """A model with what transfers between fleets: attention among tokens of a class, depth for any camera."""
+    width = {"full": 128, "laptop": 48, "debug": 8}[base.size]
+    return replace(
+        base,
+        name=name,
+        depth_net=replace(base.depth_net, camera_noise=0.05, canonical=True),
+        semantic_attention=SemanticAttentionSettings(channels=width),
+    )
 
 
 def _image_side(size: str) -> tuple[ImageEncoderSettings, DepthNetSettings]:

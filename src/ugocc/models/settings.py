@@ -10,6 +10,7 @@ from ugocc.models.depth_net import DepthNetSettings
 from ugocc.models.heads import HeightHeadSettings, VoxelHeadSettings
 from ugocc.models.image_encoder import ImageEncoderSettings
 from ugocc.models.lift import LiftSettings
+from ugocc.models.semantic_attention import SemanticAttentionSettings
 from ugocc.models.voxel_encoder import VoxelEncoderSettings
 
 
@@ -53,3 +54,5 @@ class ModelSettings:
     """Two-dimensional encoder and head; either this or ``volume``."""
     volume: VolumeBranchSettings | None = None
     """Three-dimensional encoder and head; either this or ``flat``."""
+    semantic_attention: SemanticAttentionSettings | None = None
+    """Refines the context before it is lifted, and predicts 2D semantics."""
