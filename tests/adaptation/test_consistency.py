@@ -153,6 +153,16 @@ class TestRendering:
         assert found.semantics < 0.4
         assert found.depth_error > 0.5
 
+    def test_surfaces_beyond_the_volume_do_not_count_but_sky_does(self, known):
+        batch, prediction = known
+        cells = prediction.semantics_2d[:, :, 0].shape
+        empty = torch.full((1, *GRID.shape), FREE, dtype=torch.uint8)
+        for label, share in ((BUILDING, math.nan), (FREE, 1.0)):
+            far = self.network(empty, torch.full(cells, 45.0), torch.full(cells, label))
+            found = render_consistency(far, batch, GRID)
+            assert math.isnan(found.depth_error)
+            assert found.semantics == pytest.approx(share, nan_ok=True)
+
     def test_only_sure_pixels_that_show_the_world_count(self, known):
         batch, prediction = known
         unsure = replace(prediction, depth_logits=prediction.depth_logits * 0, semantics_2d=None)
@@ -217,6 +227,15 @@ class TestOverTime:
         found = temporal_consistency(now, later, everywhere(), everywhere(), yaw_matrix(0.0, (0.0, 0.0, 1e-6)), GRID)
         assert found == pytest.approx(3 / 4)
         assert temporal_consistency(now, now, everywhere(), everywhere(), np.eye(4), GRID) == 1
+
+    @pytest.mark.parametrize(("forward", "next_cell"), [(-0.3, -1), (0.3, 1)])
+    def test_a_surface_may_cross_into_the_voxel_it_is_closer_to(self, forward, next_cell):
+        now = torch.full(GRID.shape, FREE, dtype=torch.uint8)
+        now[10, 10, 1:5] = BUILDING
+        moved = yaw_matrix(0.0, (forward * GRID.voxel_size, 0.0, 0.0))
+        for cell, kept in ((0, 1), (next_cell, 1), (-next_cell, 0), (2 * next_cell, 0)):
+            later = now.roll(cell, dims=0)
+            assert temporal_consistency(now, later, everywhere(), everywhere(), moved, GRID) == kept
 
     def test_only_what_both_moments_see_counts(self):
         now, later = self.labels(), torch.full(GRID.shape, FREE, dtype=torch.uint8)

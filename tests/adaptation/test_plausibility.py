@@ -90,7 +90,7 @@ def test_ground_is_not_asked_for_under_movers_or_out_of_the_pictures():
         ((1, 1, 1), False),  # a speck
         ((2, 2, 1), False),  # 1.6 m
         ((3, 1, 2), True),
-        ((31, 4, 4), True),  # a bus of up to 24.8 m
+        ((32, 4, 4), True),  # a bus of 24.9 m fits into 32 voxels
         ((33, 4, 4), False),  # at least 24.8 m + 0.8 m
         ((3, 33, 2), False),
         ((6, 3, 7), True),  # 4.8 m fit into 7 voxels

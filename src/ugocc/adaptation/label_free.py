@@ -184,8 +184,8 @@ def _question(
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     seen: dict[int, _Seen] = {}
 
-    def look(index: int) -> tuple[Batch, Prediction]:
-        batch = refuse_labels(dataset[index]).to(device)
+    def look(sample: Batch, index: int) -> tuple[Batch, Prediction]:
+        batch = refuse_labels(sample).to(device)
         prediction: Prediction = model(batch)
         within = voxels_in_pictures(batch, grid)[0].cpu()
         seen[index] = _Seen(_classes(prediction), within, batch.world_T_ego[0].cpu().numpy())
@@ -193,15 +193,17 @@ def _question(
 
     others, rendered, entropies = [], [], []
     for index in frames:
-        batch, prediction = look(index)
+        sample = dataset[index]
+        batch, prediction = look(sample, index)
         rng = np.random.default_rng((settings.seed, index))
-        others.append(_classes(model(mirrored(recolour(batch, settings.colour, 0.0, rng)))))
+        changed = mirrored(recolour(sample, settings.colour, 0.0, rng))
+        others.append(_classes(model(changed.to(device))))
         rendered.append(render_consistency(prediction, batch, grid, settings.sure, settings.rendering))
         entropies.append(entropy(prediction.probabilities(), seen[index].within[None].to(device)))
     pairs = [(index, later) for index in frames if (later := dataset.neighbour(index, 1)) is not None]
     for _, later in pairs:
         if later not in seen:
-            look(later)
+            look(dataset[later], later)
     kept = [_kept(seen[index], seen[later], dataset) for index, later in pairs]
     labels = torch.stack([seen[index].labels for index in frames])
     within = torch.stack([seen[index].within for index in frames])
