@@ -83,6 +83,19 @@ def _fit(argv: Sequence[str], texts: dict[str, Any]) -> None:
     print(f"model: {train_source(parse_source_recipe(argv, **texts))}")
 
 
+def _pretrain(argv: Sequence[str], texts: dict[str, Any]) -> None:
+    from ugocc.training.stages import parse_adapt_recipe, pretrain_recipe, train_adapt
+
+    print(f"model: {train_adapt(parse_adapt_recipe(argv, pretrain_recipe, **texts))}")
+
+
+def _adapt(argv: Sequence[str], texts: dict[str, Any]) -> None:
+    from ugocc.training.chain import adapt
+    from ugocc.training.stages import parse_adapt_recipe
+
+    print(f"model: {adapt(parse_adapt_recipe(argv, **texts))}")
+
+
 def _test(argv: Sequence[str], texts: dict[str, Any]) -> None:
     from ugocc.config import parse_settings
     from ugocc.serving.test import TestSettings, test_fleet
@@ -163,6 +176,16 @@ VERBS: Mapping[str, Verb | Mapping[str, Verb]] = {
         _fit,
         "Train a model on a labelled fleet; the same command resumes it.",
         "ugocc fit --config recipes/six-flashocc-laptop.yaml --optim.steps 400 --run.folder runs/try",
+    ),
+    "pretrain": Verb(
+        _pretrain,
+        "Learn depth without labels on two fleets, and 2D semantics on the labelled one.",
+        "ugocc pretrain --source.root data/embedded/six --target.root data/embedded/five --start runs/try/model",
+    ),
+    "adapt": Verb(
+        _adapt,
+        "Adapt to a fleet nobody labelled: all three stages, or the last one from --start; the same command resumes.",
+        "ugocc adapt --source.root data/embedded/six --target.root data/embedded/five --run.folder runs/mine",
     ),
     "test": Verb(
         _test,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ugocc.data.batch import Batch
-from ugocc.losses.depth import DepthLossSettings, depth_bin_loss, depth_bins, depth_loss, nearest_return
+from ugocc.losses.depth import DepthLossSettings, depth_bin_loss, depth_loss, nearest_return
 from ugocc.models.prediction import Prediction
 
 
@@ -32,14 +32,6 @@ def test_nearest_return_of_every_cell(seed, density):
     depth = random.uniform(1, 50, (3, 12, 20)) * (random.random((3, 12, 20)) < density)
     fast = nearest_return(torch.from_numpy(depth), (3, 4))
     np.testing.assert_array_equal(fast, np.stack([slow_nearest(d, 3, 4) for d in depth]))
-
-
-def test_bins_by_hand():
-    centres = torch.tensor([[1.5, 2.5, 3.5], [3.0, 5.0, 7.0]])  # the second camera's bins are twice as deep
-    depth = torch.tensor([[[0.9, 1.0, 2.0, 3.99, 4.0]], [[1.99, 2.0, 4.0, 7.99, 8.0]]])
-    index, inside = depth_bins(depth, centres)
-    assert inside.tolist() == [[[False, True, True, True, False]]] * 2
-    assert index[:, 0, 1:4].tolist() == [[0, 1, 2]] * 2
 
 
 def slow_loss(logits: Tensor, centres: Tensor, returns: Tensor) -> float:

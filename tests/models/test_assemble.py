@@ -247,7 +247,7 @@ def test_full_size_has_the_published_shapes(name, make_batch):
 def test_laptop_size_is_small():
     for name in MODELS:
         count = sum(p.numel() for p in build_model(model_settings(name, "laptop")).parameters())
-        assert 1.5e6 < count < 2.6e6
+        assert 1.5e6 < count < 2.8e6
 
 
 def test_unknown_names_and_settings_that_do_not_fit():

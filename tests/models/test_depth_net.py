@@ -15,6 +15,7 @@ from ugocc.models.depth_net import (
     bin_centres,
     bin_depths,
     canonical_scale,
+    depth_bins,
 )
 
 INPUT = InputSettings(width=64, height=32, grid=VoxelGrid((-8.0, -8.0, -1.0), (4, 4, 2), 4.0))
@@ -122,3 +123,11 @@ def test_pyramid_pooling_sees_the_whole_image():
     x = torch.randn(1, 4, 6, 20, requires_grad=True)
     pool(x)[0, :, 0, 0].sum().backward()
     assert x.grad[0, :, 5, 19].any()
+
+
+def test_bins_by_hand():
+    centres = torch.tensor([[1.5, 2.5, 3.5], [3.0, 5.0, 7.0]])  # the second camera's bins are twice as deep
+    depth = torch.tensor([[[0.9, 1.0, 2.0, 3.99, 4.0]], [[1.99, 2.0, 4.0, 7.99, 8.0]]])
+    index, inside = depth_bins(depth, centres)
+    assert inside.tolist() == [[[False, True, True, True, False]]] * 2
+    assert index[:, 0, 1:4].tolist() == [[0, 1, 2]] * 2

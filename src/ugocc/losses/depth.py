@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ugocc.data.batch import Batch
+from ugocc.models.depth_net import depth_bins
 from ugocc.models.prediction import Prediction
 
 
@@ -43,25 +44,6 @@ def nearest_return(depth: Tensor, size: tuple[int, int]) -> Tensor:
     cells = depth.unflatten(-1, (columns, -1)).unflatten(-3, (rows, -1))
     nearest = cells.masked_fill(cells <= 0, torch.inf).amin(dim=(-3, -1))
     return nearest.masked_fill(nearest.isinf(), 0.0)
-
-
-def depth_bins(depth: Tensor, bin_depths: Tensor) -> tuple[Tensor, Tensor]:
-    """The bin of each depth: borders are half-way between centres, the outer bins are symmetric about theirs.
-
-    Args:
-        depth: (..., h, w) metres.
-        bin_depths: (..., D) increasing centres in metres.
-
-    Returns:
-        (..., h, w) int64 bin and bool whether the depth lies in any bin.
-    """
-    middle = (bin_depths[..., 1:] + bin_depths[..., :-1]) / 2
-    first = 2 * bin_depths[..., :1] - middle[..., :1]
-    last = 2 * bin_depths[..., -1:] - middle[..., -1:]
-    borders = torch.cat([first, middle, last], dim=-1).contiguous()
-    index = torch.searchsorted(borders, depth.flatten(-2).contiguous(), right=True).view(depth.shape) - 1
-    inside = (index >= 0) & (index < bin_depths.shape[-1])
-    return index.clamp(0, bin_depths.shape[-1] - 1), inside
 
 
 def depth_bin_loss(depth_logits: Tensor, bin_depths: Tensor, returns: Tensor) -> Tensor:

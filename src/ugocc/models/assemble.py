@@ -15,6 +15,7 @@ from ugocc.data.batch import Batch
 from ugocc.data.prepare import InputSettings
 from ugocc.errors import DataError
 from ugocc.geometry.grid import OCC3D_GRID, VoxelGrid
+from ugocc.models.bev_attention import BevAttention, BevAttentionSettings
 from ugocc.models.bev_encoder import BevEncoder, BevEncoderSettings
 from ugocc.models.camera_vector import camera_vector
 from ugocc.models.cameras import real_cameras
@@ -41,6 +42,8 @@ class OccupancyModel(nn.Module):
         semantics = settings.semantic_attention
         self.semantic_attention = None if semantics is None else SemanticAttention(context, semantics)
         self.lift = Lift(settings.lift, grid)
+        look_back, shape = settings.bev_attention, settings.lift.shape
+        self.bev_attention = None if look_back is None else BevAttention(context, shape, grid, look_back)
         self.branch = _branch(settings, context, grid)
 
     def forward(self, batch: Batch) -> Prediction:
@@ -59,6 +62,8 @@ class OccupancyModel(nn.Module):
         rows, columns = features.shape[-2:]
         geometry = self.lift.geometry(cameras, bins, (rows, columns))
         volume = self.lift(context, depth, geometry)
+        if self.bev_attention is not None:
+            volume = self.bev_attention(volume, context, depth, bins, cameras)
         spread_bins = bin_centres(settings.bins).to(bins).expand(*batch.camera_mask.shape, -1).clone()
         spread_bins[batch.camera_mask] = bins
         return Prediction(
@@ -164,9 +169,14 @@ def flashocc(size: str) -> ModelSettings:
     return _lifted("flashocc", size, LiftSettings((x, y, 1)), flat=branch)
 
 
+def fb_occ(size: str) -> ModelSettings:
+    """FB-OCC: BEVDet-Occ whose lifted volume looks back at the images."""
+    return replace(bevdet_occ(size), name="fb-occ", bev_attention=_bev_attention(size))
+
+
 def ugocc(size: str) -> ModelSettings:
-    """UGOCC: semantic attention, camera noise, canonical depth; volume at full size, else as :func:`ugocc_2d`."""
-    return _adaptable("ugocc", bevdet_occ(size) if size == "full" else flashocc(size))
+    """UGOCC: FB-OCC made to adapt; its smaller sizes are those of the fast variant, :func:`ugocc_2d`."""
+    return _adaptable("ugocc", fb_occ(size) if size == "full" else flashocc(size))
 
 
 def ugocc_2d(size: str) -> ModelSettings:
@@ -177,6 +187,7 @@ def ugocc_2d(size: str) -> ModelSettings:
 MODELS: Final[dict[str, Callable[[str], ModelSettings]]] = {
     "bevdet-occ": bevdet_occ,
     "flashocc": flashocc,
+    "fb-occ": fb_occ,
     "ugocc": ugocc,
     "ugocc-2d": ugocc_2d,
 }
@@ -220,14 +231,19 @@ def _lifted(
 
 
 def _adaptable(name: str, base: ModelSettings) -> ModelSettings:
-    """A model with what transfers between fleets: attention among tokens of a class, depth for any camera."""
+    """A model with what transfers between fleets: both attentions, and depth for any camera."""
     width = {"full": 128, "laptop": 48, "debug": 8}[base.size]
     return replace(
         base,
         name=name,
         depth_net=replace(base.depth_net, camera_noise=0.05, canonical=True),
         semantic_attention=SemanticAttentionSettings(channels=width),
+        bev_attention=base.bev_attention or _bev_attention(base.size, query_stride=2),
     )
+
+
+def _bev_attention(size: str, query_stride: int = 1) -> BevAttentionSettings:
+    return BevAttentionSettings(heads=2 if size == "debug" else 8, query_stride=query_stride)
 
 
 def _image_side(size: str) -> tuple[ImageEncoderSettings, DepthNetSettings]:

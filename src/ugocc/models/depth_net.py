@@ -162,3 +162,22 @@ def bin_depths(cameras: Cameras, settings: DepthNetSettings) -> Tensor:
     if not settings.canonical:
         return centres.expand(len(cameras.sample), -1)
     return centres * canonical_scale(cameras, settings)[:, None]
+
+
+def depth_bins(depth: Tensor, bin_depths: Tensor) -> tuple[Tensor, Tensor]:
+    """The bin of each depth: borders are half-way between centres, the outer bins are symmetric about theirs.
+
+    Args:
+        depth: (..., h, w) metres.
+        bin_depths: (..., D) increasing centres in metres.
+
+    Returns:
+        (..., h, w) int64 bin and bool whether the depth lies in any bin.
+    """
+    middle = (bin_depths[..., 1:] + bin_depths[..., :-1]) / 2
+    first = 2 * bin_depths[..., :1] - middle[..., :1]
+    last = 2 * bin_depths[..., -1:] - middle[..., -1:]
+    borders = torch.cat([first, middle, last], dim=-1).contiguous()
+    index = torch.searchsorted(borders, depth.flatten(-2).contiguous(), right=True).view(depth.shape) - 1
+    inside = (index >= 0) & (index < bin_depths.shape[-1])
+    return index.clamp(0, bin_depths.shape[-1] - 1), inside

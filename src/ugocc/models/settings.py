@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ugocc.data.prepare import InputSettings
+from ugocc.models.bev_attention import BevAttentionSettings
 from ugocc.models.bev_encoder import BevEncoderSettings
 from ugocc.models.depth_net import DepthNetSettings
 from ugocc.models.heads import HeightHeadSettings, VoxelHeadSettings
@@ -56,3 +57,5 @@ class ModelSettings:
     """Three-dimensional encoder and head; either this or ``flat``."""
     semantic_attention: SemanticAttentionSettings | None = None
     """Refines the context before it is lifted, and predicts 2D semantics."""
+    bev_attention: BevAttentionSettings | None = None
+    """Refines the lifted volume by looking back at the images."""

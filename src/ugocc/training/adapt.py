@@ -88,9 +88,11 @@ class Adaptation(LightningModule):
         self.log_dict({f"loss/{k}": v.detach() for k, v in terms.items()}, batch_size=1)
         return total
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Let the teacher follow the student."""
-        update_teacher(self.teacher, self.model, self.global_step - 1, self.recipe.teacher)
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Let the teacher follow the student, before any callback writes either to disk."""
+        step = self.global_step
+        super().optimizer_step(*args, **kwargs)
+        update_teacher(self.teacher, self.model, step, self.recipe.teacher)
 
     def configure_optimizers(self) -> Any:
         """AdamW over the student and the classifier, and its schedule."""

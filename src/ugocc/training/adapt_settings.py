@@ -53,13 +53,25 @@ class ChoiceSettings:
 
 
 @dataclass(frozen=True)
+class EarlierStages:
+    """Steps of the stages before adaptation, where it has no start; 0 leaves a stage out."""
+
+    source_steps: int = 100_000
+    """Source-only training with colour jitter."""
+    pretrain_steps: int = 30_000
+    """Self-supervised depth on both fleets and 2D semantics on the source."""
+
+
+@dataclass(frozen=True)
 class AdaptRecipe:
     """Adaptation from a labelled fleet to an unlabelled one."""
 
     variant: str = "full"
     """Name of the variant in results."""
     start: Path | None = None
-    """Model folder of an earlier stage; null begins with the network of ``model``, from nothing."""
+    """Model folder of an earlier stage; null runs the earlier stages first."""
+    earlier: EarlierStages = field(default_factory=EarlierStages)
+    """How long the earlier stages are."""
     model: ModelSettings = field(default_factory=ModelSettings)
     """The network, where there is no ``start``; its name and size choose the defaults of the rest."""
     source: FleetSettings = field(default_factory=FleetSettings)

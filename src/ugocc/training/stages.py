@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,20 @@ from rich.progress import track
 from ugocc.adaptation.rig import rig_of_frame
 from ugocc.adaptation.teacher import norm_statistics, reestimate_batchnorm
 from ugocc.adaptation.transferred import TransferredDataset
-from ugocc.config import plain
+from ugocc.config import chosen, parse_settings, plain
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.frame import FrameSource
 from ugocc.data.source import open_fleet
 from ugocc.errors import DataError
 from ugocc.models.assemble import OccupancyModel, build_model
 from ugocc.training.adapt import Adaptation
-from ugocc.training.adapt_settings import AdaptRecipe
+from ugocc.training.adapt_settings import AdaptRecipe, EarlierStages
 from ugocc.training.checkpoint import load_model, load_tensors, read_card, save_model, save_weights
 from ugocc.training.fit import check_same_recipe, fit, loader
 from ugocc.training.moments import MomentDataset, PairDataset, join_pairs
 from ugocc.training.order import PairOrder, StepOrder
-from ugocc.training.settings import FleetSettings
+from ugocc.training.settings import FleetSettings, OptimSettings, RunSettings
+from ugocc.training.source import source_recipe
 
 
 def train_adapt(recipe: AdaptRecipe) -> Path:
@@ -152,8 +154,27 @@ def _choose(model: OccupancyModel, recipe: AdaptRecipe, target: FrameDataset) ->
     return {"step": int(files[-1].stem)}
 
 
-def pretrain_defaults(recipe: AdaptRecipe) -> AdaptRecipe:
-    """Stage 2 made of stage 3: self-supervised depth on both fleets, lidar depth and 2D semantics on the source."""
+def adapt_recipe(name: str, size: str) -> AdaptRecipe:
+    """The defaults of stage 3 for a model: METHOD's for the full size, those of a short training below it."""
+    stage_one = source_recipe(name, size)
+    recipe = AdaptRecipe(model=stage_one.model, occupancy_loss=stage_one.occupancy_loss)
+    if size == "full":
+        return replace(recipe, optim=replace(stage_one.optim, steps=20_000, lr=2e-5))
+    return replace(
+        recipe,
+        augment=replace(stage_one.augment, colour=0.3),
+        earlier=EarlierStages(2400, 300),
+        weights=replace(recipe.weights, pseudo_labels=1.0, photometric_source=0.0),
+        optim=OptimSettings(steps=800, lr=1e-3, warmup_steps=50, decay="cosine"),
+    )
+
+
+def pretrain_recipe(name: str, size: str) -> AdaptRecipe:
+    """The defaults of stage 2: self-supervised depth on both fleets, lidar depth and 2D semantics on the source.
+
+    It is the adaptation step without occupancy losses, pseudo-labels and adversary.
+    """
+    recipe = adapt_recipe(name, size)
     none = replace(
         recipe.occupancy_loss, focal=0.0, cross_entropy=0.0, semantic_scale=0.0, geometric_scale=0.0, lovasz=0.0
     )
@@ -161,7 +182,17 @@ def pretrain_defaults(recipe: AdaptRecipe) -> AdaptRecipe:
         recipe,
         variant="pretrained",
         occupancy_loss=none,
-        weights=replace(recipe.weights, pseudo_labels=0.0, rendering=0.0, semantics=0.0),
+        weights=replace(recipe.weights, pseudo_labels=0.0, rendering=0.0, semantics=0.0, photometric_source=1.0),
         adversary=replace(recipe.adversary, weight=0.0),
         choice=replace(recipe.choice, candidates=1),
+        optim=replace(recipe.optim, steps=30_000, lr=3e-5) if size == "full" else replace(recipe.optim, steps=300),
+        run=RunSettings(Path("runs/pretrain")),
     )
+
+
+def parse_adapt_recipe(
+    argv: Sequence[str], defaults: Callable[[str, str], AdaptRecipe] = adapt_recipe, **kwargs: Any
+) -> AdaptRecipe:
+    """A recipe from command-line words; ``model.name`` and ``model.size`` decide the defaults of the rest."""
+    recipe = defaults(chosen(argv, "model.name", "ugocc"), chosen(argv, "model.size", "laptop"))
+    return parse_settings(AdaptRecipe, argv, plain(recipe), **kwargs)

@@ -1,0 +1,61 @@
+"""All three stages in a row: from the labels of one fleet and plain drives of another to an adapted model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ugocc.training.adapt_settings import AdaptRecipe
+from ugocc.training.source import SourceRecipe, source_recipe, train_source
+from ugocc.training.stages import pretrain_recipe, train_adapt
+
+
+def adapt(recipe: AdaptRecipe) -> Path:
+    """The adapted model; the stages before are run first unless the recipe names a start.
+
+    Stages write to ``<run>/source-only``, ``<run>/pretrained`` and ``<run>/adapted``; finished ones are reused and an
+    interrupted one goes on.
+
+    Returns:
+        Folder of the model.
+    """
+    folder = recipe.run.folder
+    start = recipe.start
+    if start is None and recipe.earlier.source_steps:
+        start = train_source(stage_one(recipe, folder / "source-only"))
+    if recipe.start is None and recipe.earlier.pretrain_steps:
+        start = train_adapt(stage_two(recipe, start, folder / "pretrained"))
+    return train_adapt(replace(recipe, start=start, run=replace(recipe.run, folder=folder / "adapted")))
+
+
+def stage_one(recipe: AdaptRecipe, folder: Path) -> SourceRecipe:
+    """Source-only training to start an adaptation from: the strong baseline, with the same network and losses."""
+    stage = source_recipe(recipe.model.name, recipe.model.size)
+    return replace(
+        stage,
+        variant="strong source-only",
+        model=recipe.model,
+        source=recipe.source,
+        augment=recipe.augment,
+        occupancy_loss=recipe.occupancy_loss,
+        depth_loss=recipe.depth_loss,
+        semantic_loss=recipe.semantic_loss,
+        optim=replace(stage.optim, steps=recipe.earlier.source_steps),
+        run=replace(recipe.run, folder=folder),
+    )
+
+
+def stage_two(recipe: AdaptRecipe, start: Path | None, folder: Path) -> AdaptRecipe:
+    """Pretraining between the two, on the same fleets."""
+    stage = pretrain_recipe(recipe.model.name, recipe.model.size)
+    return replace(
+        stage,
+        start=start,
+        model=recipe.model,
+        source=recipe.source,
+        target=recipe.target,
+        photometric=recipe.photometric,
+        references=recipe.references,
+        optim=replace(stage.optim, steps=recipe.earlier.pretrain_steps),
+        run=replace(recipe.run, folder=folder),
+    )

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ugocc.data.batch import Batch
+from ugocc.data.dataset import FrameDataset
+from ugocc.data.source import open_fleet
+from ugocc.errors import DataError
+from ugocc.labels import UNKNOWN
+from ugocc.training import adapt
+from ugocc.training.adapt_settings import AdaptRecipe
+from ugocc.training.chain import adapt as adapt_chain
+from ugocc.training.checkpoint import load_model, read_card, save_model
+from ugocc.training.stages import candidate_steps, parse_adapt_recipe, pretrain_recipe, spaced, train_adapt
+
+NAME = "flashocc"
+
+
+def _recipe(fleets: Path, folder: Path, *words: str) -> AdaptRecipe:
+    return parse_adapt_recipe(
+        [
+            f"--model.name={NAME}",
+            "--model.size=debug",
+            f"--source.root={fleets / 'six'}",
+            f"--target.root={fleets / 'five'}",
+            f"--run.folder={folder}",
+            "--run.accelerator=cpu",
+            "--run.precision=32-true",
+            "--run.workers=0",
+            f"--run.cache={folder.parent / 'cache'}",
+            "--optim.steps=4",
+            "--run.checkpoint_every=2",
+            "--choice.candidates=2",
+            "--choice.frames=2",
+            "--earlier.source_steps=2",
+            "--earlier.pretrain_steps=2",
+            *words,
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def adapted(tiny_fleets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return adapt_chain(_recipe(tiny_fleets, tmp_path_factory.mktemp("runs") / "whole"))
+
+
+def test_one_command_runs_all_three_stages(adapted: Path) -> None:
+    run = adapted.parent.parent
+    cards = [read_card(run / stage / "model") for stage in ("source-only", "pretrained", "adapted")]
+    assert [card["variant"] for card in cards] == ["strong source-only", "pretrained", "full"]
+    assert [card["target_supervision"] for card in cards] == ["none"] * 3
+    assert cards[2]["steps_with_earlier_stages"] == 2 + 2 + 4
+    assert (cards[2]["train_fleet"], cards[2]["target_fleet"]) == ("six", "five")
+
+
+def test_each_fleet_has_its_own_statistics(adapted: Path) -> None:
+    on_target, _ = load_model(adapted)
+    on_five, _ = load_model(adapted, "five")
+    on_six, _ = load_model(adapted, "six")
+    states = [m.state_dict() for m in (on_target, on_five, on_six)]
+    assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+    differ = {k for k in states[0] if not torch.equal(states[0][k], states[2][k])}
+    assert differ and all(k.endswith(("running_mean", "running_var")) for k in differ)
+
+
+def test_a_stopped_adaptation_goes_on_as_if_it_had_not_stopped(
+    adapted: Path, tiny_fleets: Path, tmp_path: Path
+) -> None:
+    start = adapted.parent.parent / "pretrained" / "model"
+    recipe = _recipe(tiny_fleets, tmp_path / "stopped", f"--start={start}")
+
+    class Stop(Exception):
+        pass
+
+    step = adapt.Adaptation.training_step
+
+    def interrupted(self, pair, batch_idx):  # type: ignore[no-untyped-def]
+        if self.global_step == 3:
+            raise Stop
+        return step(self, pair, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adapt.Adaptation, "training_step", interrupted)
+        with pytest.raises(Stop):
+            train_adapt(recipe)
+    assert not (tmp_path / "stopped" / "model").exists()
+    resumed, whole = (load_file(folder / "model.safetensors") for folder in (train_adapt(recipe), adapted))
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
+
+
+def test_labels_of_the_target_cannot_change_the_result(tiny_fleets: Path, tmp_path: Path) -> None:
+    """Whatever the target's files say of occupancy, lidar and semantics, no byte of it reaches a step."""
+    seen: list[Batch] = []
+    step = adapt.Adaptation.training_step
+
+    def watched(self, pair, batch_idx):  # type: ignore[no-untyped-def]
+        seen.extend([pair.target.now, *(o.batch for o in pair.target.others)])
+        return step(self, pair, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adapt.Adaptation, "training_step", watched)
+        train_adapt(_recipe(tiny_fleets, tmp_path / "run", "--earlier.source_steps=0", "--optim.steps=2"))
+    labelled = FrameDataset(
+        open_fleet(tiny_fleets / "five", "train"), load_model(tmp_path / "run/model")[0].settings.input
+    )
+    assert (labelled[0].occupancy != UNKNOWN).any(), "the fleet does have labels to be kept out"
+    assert len(seen) >= 4
+    for batch in seen:
+        assert (batch.occupancy == UNKNOWN).all() and (batch.semantics_2d == UNKNOWN).all()
+        assert not batch.depth.any() and not batch.camera_visible.any() and not batch.lidar_visible.any()
+
+
+def test_a_start_that_knows_the_targets_labels_is_refused(adapted: Path, tiny_fleets: Path, tmp_path: Path) -> None:
+    model, _ = load_model(adapted)
+    oracle = save_model(tmp_path / "oracle", model, {"train_fleet": "five", "target_supervision": "none"})
+    with pytest.raises(DataError, match="no labels of five"):
+        train_adapt(_recipe(tiny_fleets, tmp_path / "run", f"--start={oracle}"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_fleet_is_not_adapted_to_itself(tiny_fleets: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="another name"):
+        train_adapt(_recipe(tiny_fleets, tmp_path / "run", f"--target.root={tiny_fleets / 'six'}"))
+
+
+def test_without_steps_only_the_statistics_change(adapted: Path, tiny_fleets: Path, tmp_path: Path) -> None:
+    start = adapted.parent.parent / "source-only" / "model"
+    folder = train_adapt(_recipe(tiny_fleets, tmp_path / "run", f"--start={start}", "--optim.steps=0"))
+    before, after = load_file(start / "model.safetensors"), load_file(folder / "model.safetensors")
+    changed = {k for k in before if not torch.equal(before[k], after[k])}
+    assert changed and all("running_" in k for k in changed)
+
+
+def test_pretraining_teaches_depth_and_not_occupancy(tiny_fleets: Path, tmp_path: Path) -> None:
+    recipe = parse_adapt_recipe([f"--model.name={NAME}", "--model.size=debug"], pretrain_recipe)
+    loss = recipe.occupancy_loss
+    assert not any((loss.focal, loss.cross_entropy, loss.lovasz, loss.semantic_scale, loss.geometric_scale))
+    assert recipe.weights.photometric_source and recipe.weights.photometric_target and recipe.depth_loss.weight
+    assert not recipe.weights.pseudo_labels and not recipe.adversary.weight
+
+
+def test_every_ingredient_reaches_the_student(adapted: Path, tiny_fleets: Path, tmp_path: Path) -> None:
+    """Each loss, alone, moves the weights of the network."""
+    terms: list[set[str]] = []
+    check = adapt.check_finite
+
+    def noted(losses, tokens):  # type: ignore[no-untyped-def]
+        terms.append(set(losses))
+        return check(losses, tokens)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adapt, "check_finite", noted)
+        words = ("--optim.steps=2", "--weights.photometric_source=1", "--weights.rise=0")
+        train_adapt(_recipe(tiny_fleets, tmp_path / "run", f"--start={adapted}", *words))
+    expected = {"depth", "pseudo_labels", "render_depth", "photometric_source", "photometric_target", "adversary"}
+    assert expected <= set.union(*terms)
+
+
+def test_candidates_and_frames_are_evenly_spaced() -> None:
+    assert candidate_steps(10, 5) == [2, 4, 6, 8, 10]
+    assert candidate_steps(3, 5) == [1, 2, 3]
+    assert candidate_steps(0, 3) == []
+    assert spaced(10, 3) == [1, 5, 8]
+    assert spaced(3, 100) == [0, 1, 2]
