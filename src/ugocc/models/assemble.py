@@ -19,7 +19,7 @@ from ugocc.models.bev_attention import BevAttention, BevAttentionSettings
 from ugocc.models.bev_encoder import BevEncoder, BevEncoderSettings
 from ugocc.models.camera_vector import camera_vector
 from ugocc.models.cameras import real_cameras
-from ugocc.models.depth_net import DepthBinSettings, DepthNet, DepthNetSettings, bin_centres, bin_depths
+from ugocc.models.depth_net import DepthBinSettings, DepthNet, DepthNetSettings, bin_centres, bin_depths, ground_code
 from ugocc.models.heads import HeightHead, HeightHeadSettings, VoxelHead, VoxelHeadSettings
 from ugocc.models.image_encoder import ImageEncoder, ImageEncoderSettings
 from ugocc.models.lift import Lift, LiftSettings
@@ -51,7 +51,8 @@ class OccupancyModel(nn.Module):
         settings = self.settings.depth_net
         cameras = real_cameras(batch)
         features = self.image_encoder(cameras.images)
-        context, depth_logits = self.depth_net(features, camera_vector(cameras, settings.canonical))
+        ground = ground_code(cameras, settings, tuple(features.shape[-2:])) if settings.canonical else None
+        context, depth_logits = self.depth_net(features, camera_vector(cameras, settings.canonical), ground)
         depth_logits = depth_logits.float()
         depth = depth_logits.softmax(dim=1)
         bins = bin_depths(cameras, settings)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +46,8 @@ class DepthNetSettings:
     camera_noise: float = 0.05
     """In training every number of the camera vector is multiplied by 1 + camera_noise * normal."""
     canonical: bool = False
-    """Predict depth for a reference focal length and camera height, rescaled by each camera's calibration."""
+    """Predict depth for a reference focal length and camera height, rescaled by each camera's calibration, and tell the
+    net at which canonical depth the ray of every feature meets the ground."""
     reference_focal: float = 0.79
     """Focal length of the reference camera in image widths (nuScenes' front camera: 1266 pixels of 1600)."""
     reference_height: float = 1.5
@@ -54,14 +56,22 @@ class DepthNetSettings:
     """Canonical scales are clamped to this range, so that a strange calibration cannot collapse or explode the bins."""
 
 
+GROUND_NUMBERS: Final = 13
+"""What every feature cell is told about the ground behind it, see :func:`ground_code`."""
+
+
 class DepthNet(nn.Module):
-    """Features (M, inputs, h, w) and camera vectors (M, 27) to context (M, C, h, w) and depth logits (M, D, h, w)."""
+    """Features (M, inputs, h, w) and camera vectors (M, 27) to context (M, C, h, w) and depth logits (M, D, h, w).
+
+    With canonical geometry it also takes the code of the ground, (M, GROUND_NUMBERS, h, w): a network that sees one
+    rig learns which row of the picture is how far away, and on another rig the horizon is in another row.
+    """
 
     def __init__(self, inputs: int, settings: DepthNetSettings) -> None:
         super().__init__()
         width = settings.channels
         self.settings = settings
-        self.reduce = conv_norm_relu(inputs, width)
+        self.reduce = conv_norm_relu(inputs + (GROUND_NUMBERS if settings.canonical else 0), width)
         self.camera_norm = CameraNorm(CAMERA_NUMBERS)
         self.context_gate = CameraGate(CAMERA_NUMBERS, width)
         self.depth_gate = CameraGate(CAMERA_NUMBERS, width)
@@ -71,8 +81,10 @@ class DepthNet(nn.Module):
             self.depth.append(PyramidPooling(width, settings.aspp_rates))
         self.depth.append(nn.Conv2d(width, settings.bins.count, 1))
 
-    def forward(self, features: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, vector: Tensor, ground: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """See the class."""
+        if ground is not None:
+            features = torch.cat([features, ground.to(features.dtype)], dim=1)
         if self.training and self.settings.camera_noise > 0:
             vector = vector * (1 + self.settings.camera_noise * torch.randn_like(vector))
         camera = self.camera_norm(vector)
@@ -154,6 +166,35 @@ def canonical_scale(cameras: Cameras, settings: DepthNetSettings) -> Tensor:
     reference = settings.reference_focal * cameras.image_size[1] * settings.reference_height
     scale = cameras.focal_lengths() * cameras.heights() / reference
     return scale.clamp(*settings.scale_range)
+
+
+def ground_code(cameras: Cameras, settings: DepthNetSettings, size: tuple[int, int]) -> Tensor:
+    """(M, GROUND_NUMBERS, h, w) where, in canonical depth, the ray of every feature cell meets the plane z = 0.
+
+    The first number is ten times the inverse depth, negative above the horizon; the others are bumps along the
+    logarithm of the depth, all 0 above the horizon, from which a convolution reads a depth bin directly.
+
+    Args:
+        cameras: M cameras.
+        settings: reference camera and clamp of the scale.
+        size: rows h and columns w of the features.
+    """
+    rows, columns = size
+    height, width = cameras.image_size
+    with torch.autocast(cameras.images.device.type, enabled=False):
+        k = cameras.pixel_intrinsics.float()
+        v = (torch.arange(rows, device=k.device) + 0.5) * (height / rows) - 0.5
+        u = (torch.arange(columns, device=k.device) + 0.5) * (width / columns) - 0.5
+        pixels = torch.stack(
+            [u.repeat(rows), v.repeat_interleave(columns), torch.ones(rows * columns, device=k.device)]
+        )
+        falling = -(cameras.ego_T_camera[:, 2:3, :3].float() @ torch.linalg.inv(k) @ pixels).view(-1, 1, rows, columns)
+    scale = canonical_scale(cameras, settings) / cameras.heights().clamp(min=0.1)
+    inverse = falling * scale[:, None, None, None]
+    depth = torch.log(1 / inverse.clamp(min=1e-3))
+    centres = torch.linspace(math.log(2.0), math.log(60.0), GROUND_NUMBERS - 1, device=k.device)[:, None, None]
+    bumps = torch.exp(-(((depth - centres) / (centres[1] - centres[0])) ** 2)) * (inverse > 1e-3)
+    return torch.cat([10 * inverse, bumps], dim=1)
 
 
 def bin_depths(cameras: Cameras, settings: DepthNetSettings) -> Tensor:
