@@ -226,6 +226,15 @@ def test_settings_survive_being_written(name, size):
     assert build_settings(ModelSettings, plain(settings), "test") == settings
 
 
+def test_models_without_attention_keep_their_weights_and_settings():
+    """Checkpoints from before there was any name neither its weights nor its settings."""
+    for name in ("bevdet-occ", "flashocc"):
+        settings = model_settings(name, "debug")
+        written = {k: v for k, v in plain(settings).items() if "attention" not in k}
+        assert build_settings(ModelSettings, written, "test") == settings
+        assert not [key for key in built(settings).state_dict() if "attention" in key]
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_full_size_has_the_published_shapes(name, make_batch):
     settings = model_settings(name, "full")
@@ -260,5 +269,10 @@ def test_unknown_names_and_settings_that_do_not_fit():
         build_model(replace(settings, flat=None))
     with pytest.raises(DataError, match=r"lift\.shape"):
         build_model(replace(settings, lift=replace(settings.lift, shape=(16, 16, 1))))
+    look_back = model_settings("ugocc", "debug")
+    with pytest.raises(DataError, match=r"bev_attention\.heads.*divisor of the 8 channels"):
+        build_model(replace(look_back, bev_attention=replace(look_back.bev_attention, heads=3)))
+    with pytest.raises(DataError, match=r"bev_attention\.query_stride"):
+        build_model(replace(look_back, bev_attention=replace(look_back.bev_attention, query_stride=5)))
     with pytest.raises(DataError, match="divisible by 8"):
         build_model(replace(settings, input=replace(settings.input, width=180)))

@@ -42,13 +42,16 @@ def test_sight_equals_a_loop_over_points(make_batch):
 
 
 def test_nothing_behind_a_camera_is_seen(make_batch):
-    """A point behind projects through the pinhole into the image all the same."""
-    cameras = real_cameras(make_batch(INPUT, cameras=1))  # looks along x from (1, 0, 1.5)
-    ahead, behind = look(cameras, torch.tensor([[[6.0, 0.5, 0.8]], [[-4.0, -0.5, 2.2]]])).visible[0, :, 0].tolist()
-    assert ahead
-    assert not behind
-    mirrored = look(cameras, torch.tensor([[[-4.0, -0.5, 2.2]]]))
-    assert mirrored.distances.item() < 0
+    """Points behind land in the image too, whether one divides by their distance or by the least one allowed."""
+    cameras = real_cameras(make_batch(INPUT, cameras=1))
+    homogeneous = torch.tensor([[30 * 5, 15 * 5, 5], [30 * -5, 15 * -5, -5], [30 * 0.1, 15 * 0.1, -5]]).float()
+    points = torch.linalg.inv(cameras.pixel_intrinsics[0]) @ homogeneous.T
+    volume_T_camera = cameras.volume_T_camera[0]
+    anchors = (volume_T_camera[:3, :3] @ points + volume_T_camera[:3, 3:]).T
+    sight = look(cameras, anchors[:, None])
+    torch.testing.assert_close(sight.distances.flatten(), torch.tensor([5.0, -5.0, -5.0]))
+    assert ((sight.places[0, [0, 2]] > 0) & (sight.places[0, [0, 2]] < 1)).all()
+    assert sight.visible.flatten().tolist() == [True, False, False]
 
 
 def test_a_mirrored_volume_sees_mirrored_pillars(make_batch):
