@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from ugocc.data.prepare import InputSettings
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.models.cameras import real_cameras
 from ugocc.models.depth_net import (
+    GROUND_NUMBERS,
     CameraNorm,
     DepthBinSettings,
     DepthNet,
@@ -16,6 +19,7 @@ from ugocc.models.depth_net import (
     bin_depths,
     canonical_scale,
     depth_bins,
+    ground_code,
 )
 
 INPUT = InputSettings(width=64, height=32, grid=VoxelGrid((-8.0, -8.0, -1.0), (4, 4, 2), 4.0))
@@ -60,6 +64,33 @@ def test_canonical_depth_of_the_ground_depends_on_the_row_alone(make_batch):
     canonical = ground / canonical_scale(cameras, settings)
     assert ground.std() > 1
     torch.testing.assert_close(canonical, canonical[:1].expand(3))
+
+
+def test_the_ground_code_says_where_each_ray_meets_the_ground(make_batch):
+    """Against a slow walk: unproject every cell, meet z = 0, divide the depth by the canonical scale."""
+    batch = make_batch(INPUT, cameras=3)
+    batch.ego_T_camera[0, :, 2, 3] = torch.tensor([1.2, 1.5, 2.1])
+    cameras = real_cameras(batch)
+    settings = DepthNetSettings(canonical=True, scale_range=(1e-3, 1e3))
+    code = ground_code(cameras, settings, (4, 8))
+    assert code.shape == (3, GROUND_NUMBERS, 4, 8)
+    seen = 0
+    for i, (k, pose) in enumerate(zip(cameras.pixel_intrinsics, cameras.ego_T_camera, strict=True)):
+        scale = canonical_scale(cameras, settings)[i]
+        for row in range(4):
+            for column in range(8):
+                pixel = torch.tensor([column * 8 + 3.5, row * 8 + 3.5, 1.0])
+                falls = -(pose[:3, :3] @ torch.linalg.inv(k) @ pixel)[2]
+                depth = pose[2, 3] / falls
+                torch.testing.assert_close(code[i, 0, row, column], 10 * scale / depth, rtol=1e-4, atol=1e-4)
+                if falls <= 0:
+                    assert not code[i, 1:, row, column].any()
+                elif 2 < depth / scale < 60:
+                    seen += 1
+                    peak = int(code[i, 1:, row, column].argmax())
+                    nearest = torch.linspace(math.log(2), math.log(60), GROUND_NUMBERS - 1)
+                    assert peak == int((nearest - torch.log(depth / scale)).abs().argmin())
+    assert seen > 10
 
 
 def test_camera_noise_only_in_training():

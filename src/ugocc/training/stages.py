@@ -12,6 +12,7 @@ from lightning import seed_everything
 from lightning.pytorch.callbacks import Callback
 from rich.progress import track
 
+from ugocc.adaptation.label_free import label_free_scores
 from ugocc.adaptation.rig import rig_of_frame
 from ugocc.adaptation.teacher import norm_statistics, reestimate_batchnorm
 from ugocc.adaptation.transferred import TransferredDataset
@@ -19,6 +20,7 @@ from ugocc.config import chosen, parse_settings, plain
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.frame import FrameSource
 from ugocc.data.source import open_fleet
+from ugocc.data.teacher_maps import with_teacher_maps
 from ugocc.errors import DataError
 from ugocc.models.assemble import OccupancyModel, build_model
 from ugocc.training.adapt import Adaptation
@@ -49,7 +51,10 @@ def train_adapt(recipe: AdaptRecipe) -> Path:
     seed_everything(run.seed, workers=True, verbose=False)
     inputs = model.settings.input
     source = FrameDataset(_open(recipe.source), inputs, recipe.augment, cache=run.cache, seed=run.seed)
-    target = FrameDataset(_open(recipe.target), inputs, cache=run.cache, seed=run.seed, fleet_id=1, labelled=False)
+    drives = _open(recipe.target)
+    if recipe.teacher_maps is not None:
+        drives = with_teacher_maps(drives, recipe.teacher_maps)
+    target = FrameDataset(drives, inputs, cache=run.cache, seed=run.seed, fleet_id=1, labelled=False)
     source.check()
     target.check()
     if source.source.fleet == target.source.fleet:
@@ -58,7 +63,7 @@ def train_adapt(recipe: AdaptRecipe) -> Path:
     began = time.monotonic()
     if recipe.optim.steps:
         _train(Adaptation(model, recipe), source, target)
-    report = _choose(model, recipe, target)
+    report = choose(model, recipe, target)
     statistics = {}
     for data in (clean_source, target):  # the target last, for its statistics are those the network is saved with
         estimate_statistics(model, data, recipe.choice.statistics_frames)
@@ -144,14 +149,23 @@ def candidate_steps(steps: int, count: int) -> list[int]:
     return sorted({round(steps * (i + 1) / count) for i in range(count)} - {0})
 
 
-def _choose(model: OccupancyModel, recipe: AdaptRecipe, target: FrameDataset) -> dict[str, Any]:
-    """Load the best candidate into ``model`` and say why."""
-    folder = recipe.run.folder / "candidates"
-    files = sorted(folder.glob("*.safetensors"))
+def choose(model: OccupancyModel, recipe: AdaptRecipe, target: FrameDataset) -> dict[str, Any]:
+    """Load the candidate with the best label-free score into ``model``; says how all of them scored."""
+    files = sorted((recipe.run.folder / "candidates").glob("*.safetensors"))
+    scored: list[dict[str, Any]] = []
+    combined: list[float] = []
+    for file in files if len(files) > 1 else []:
+        model.load_state_dict(load_tensors(file))
+        estimate_statistics(model, target, recipe.choice.statistics_frames)
+        scores = label_free_scores(model, target, spaced(len(target), recipe.choice.frames))
+        combined.append(scores.combined)
+        scored.append({"step": int(file.stem), **scores.numbers()})
+        print(f"label-free score of step {int(file.stem)}: {scores.combined:.4f}", flush=True)
+    best = combined.index(max(combined)) if combined else len(files) - 1
     if not files:
         return {}
-    model.load_state_dict(load_tensors(files[-1]))
-    return {"step": int(files[-1].stem)}
+    model.load_state_dict(load_tensors(files[best]))
+    return {"step": int(files[best].stem), "candidates": scored}
 
 
 def adapt_recipe(name: str, size: str) -> AdaptRecipe:
