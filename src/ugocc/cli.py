@@ -96,6 +96,13 @@ def _adapt(argv: Sequence[str], texts: dict[str, Any]) -> None:
     print(f"model: {adapt(parse_adapt_recipe(argv, **texts))}")
 
 
+def _ablate(argv: Sequence[str], texts: dict[str, Any]) -> None:
+    from ugocc.ablation import AblationSettings, run_ablation
+    from ugocc.config import parse_settings
+
+    run_ablation(parse_settings(AblationSettings, argv, **texts))
+
+
 def _test(argv: Sequence[str], texts: dict[str, Any]) -> None:
     from ugocc.config import parse_settings
     from ugocc.serving.test import TestSettings, test_fleet
@@ -186,6 +193,11 @@ VERBS: Mapping[str, Verb | Mapping[str, Verb]] = {
         _adapt,
         "Adapt to a fleet nobody labelled: all three stages, or the last one from --start; the same command resumes.",
         "ugocc adapt --source.root data/embedded/six --target.root data/embedded/five --run.folder runs/mine",
+    ),
+    "ablate": Verb(
+        _ablate,
+        "Switch every ingredient of the method off in turn, in both directions, with several seeds; resumable.",
+        "ugocc ablate --variants '[source-only,full,oracle]' --seeds '[0]' --split val",
     ),
     "test": Verb(
         _test,

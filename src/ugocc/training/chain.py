@@ -20,12 +20,17 @@ def adapt(recipe: AdaptRecipe) -> Path:
         Folder of the model.
     """
     folder = recipe.run.folder
+    return adapt_after(replace(recipe, run=replace(recipe.run, folder=folder / "adapted")), folder)
+
+
+def adapt_after(recipe: AdaptRecipe, stages: Path) -> Path:
+    """Adaptation in the run folder of the recipe, after earlier stages in ``stages``, which other runs may share."""
     start = recipe.start
     if start is None and recipe.earlier.source_steps:
-        start = train_source(stage_one(recipe, folder / "source-only"))
+        start = train_source(stage_one(recipe, stages / "source-only"))
     if recipe.start is None and recipe.earlier.pretrain_steps:
-        start = train_adapt(stage_two(recipe, start, folder / "pretrained"))
-    return train_adapt(replace(recipe, start=start, run=replace(recipe.run, folder=folder / "adapted")))
+        start = train_adapt(stage_two(recipe, start, stages / "pretrained"))
+    return train_adapt(replace(recipe, start=start))
 
 
 def stage_one(recipe: AdaptRecipe, folder: Path) -> SourceRecipe:

@@ -1,0 +1,224 @@
+"""Every ingredient of the method, switched off one at a time: the ablation as a resumable command.
+
+Runs live in ``<out>/<source>-<target>/seed-<n>/<variant>``, each with its ``results.json``; stages that variants have
+in common are trained once. A run that is finished is not repeated, and one that was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from ugocc.config import plain
+from ugocc.data.dataset import FrameDataset
+from ugocc.data.source import open_fleet
+from ugocc.errors import DataError
+from ugocc.evaluation.evaluate import evaluate
+from ugocc.models.assemble import model_settings
+from ugocc.results import Row, markdown_table, read_results, write_results, write_text
+from ugocc.training.adapt_settings import AdaptRecipe
+from ugocc.training.chain import adapt_after
+from ugocc.training.checkpoint import load_model, read_card
+from ugocc.training.progress import progress_callback
+from ugocc.training.settings import FleetSettings, RunSettings
+from ugocc.training.source import SourceRecipe, source_recipe, train_source
+from ugocc.training.stages import adapt_recipe
+
+VARIANTS: Final = (
+    "source-only",
+    "strong source-only",
+    "rig-transfer source-only",
+    "full",
+    "without rig transfer",
+    "without depth",
+    "without semantics",
+    "without adversarial",
+    "without pseudo-labels",
+    "without rendering",
+    "pseudo-labels only",
+    "oracle",
+)
+"""Names of the variants, in the order of tables."""
+
+
+@dataclass(frozen=True)
+class AblationSettings:
+    """The ablation."""
+
+    fleets: Path = Path("data/embedded")
+    """Folder of the fleets; every fleet of ``directions`` is a folder in it."""
+    directions: tuple[str, ...] = ("six-five", "five-six")
+    """Labelled and unlabelled fleet, joined by a hyphen."""
+    variants: tuple[str, ...] = VARIANTS
+    """Which variants."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds of the trainings."""
+    model: str = "ugocc"
+    """Name of the network; a peer shows that adaptation is a property of the method."""
+    size: str = "laptop"
+    """Size of the network."""
+    split: str = "test"
+    """Scenes that are reported: test for claims, val while choosing."""
+    out: Path = Path("runs/ablation")
+    """Folder for runs."""
+    publish: Path | None = None
+    """Folder that result files are copied to, to be committed: tables are made from them."""
+    cache: Path = Path("data/cache")
+    """Folder of prepared frames."""
+    steps: tuple[int, int, int] | None = None
+    """Steps of the three stages; by default the recipe's."""
+
+
+def run_ablation(settings: AblationSettings) -> list[Row]:
+    """Train and evaluate what is missing, print the table, write it. Returns the rows."""
+    check_names(settings)
+    rows: list[Row] = []
+    jobs = [(s, d, v) for s in settings.seeds for d in settings.directions for v in settings.variants]
+    for number, (seed, direction, variant) in enumerate(jobs, start=1):
+        print(f"[{number}/{len(jobs)}] {variant}, {direction}, seed {seed}", flush=True)
+        rows += run_variant(settings, direction, variant, seed)
+    rows.sort(key=lambda row: (row.train_fleet, row.eval_fleet, VARIANTS.index(row.variant)))
+    write_results(settings.out / "results.json", rows, plain(settings))
+    table = markdown_table(rows)
+    write_text(settings.out / "table.md", table)
+    print(f"\n{table}\nresults: {settings.out / 'results.json'}")
+    return rows
+
+
+def check_names(settings: AblationSettings) -> None:
+    """Fail before anything is trained.
+
+    Raises:
+        DataError: an unknown variant, or a direction that does not name two fleets that are there.
+    """
+    for variant in settings.variants:
+        if variant not in VARIANTS:
+            raise DataError("ablation", "variants", variant, f"one of {', '.join(VARIANTS)}")
+    for direction in settings.directions:
+        names = direction.split("-")
+        if len(names) != 2 or names[0] == names[1] or not all((settings.fleets / n).is_dir() for n in names):
+            raise DataError("ablation", "directions", direction, f"SOURCE-TARGET, two fleets in {settings.fleets}")
+
+
+def run_variant(settings: AblationSettings, direction: str, variant: str, seed: int) -> list[Row]:
+    """Train a variant unless it is trained, and evaluate it on target and source unless that is done."""
+    source, target = direction.split("-")
+    folder = settings.out / direction / f"seed-{seed}"
+    own = folder / variant.replace(" ", "-")
+    path = own / f"{settings.split}.json"
+    model = _train(settings, direction, variant, seed, folder, own)
+    card = read_card(model)
+    stamp = path.with_suffix(".sha256")
+    if path.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == card["weights_sha256"]:
+        return read_results(path)
+    rows = [
+        replace(_evaluate(settings, model, fleet), variant=variant, train_fleet=source) for fleet in (target, source)
+    ]
+    write_results(path, rows, card["recipe"])
+    write_text(stamp, card["weights_sha256"])
+    if settings.publish is not None:
+        copy = settings.publish / direction / f"{variant.replace(' ', '-')}-seed-{seed}.json"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        write_text(copy, path.read_text(encoding="utf-8"))
+    return rows
+
+
+def base_recipe(settings: AblationSettings, direction: str, seed: int, folder: Path) -> AdaptRecipe:
+    """The full method in a direction."""
+    source, target = direction.split("-")
+    recipe = adapt_recipe(settings.model, settings.size)
+    if settings.steps is not None:
+        first, second, third = settings.steps
+        recipe = replace(
+            recipe,
+            earlier=replace(recipe.earlier, source_steps=first, pretrain_steps=second),
+            optim=replace(recipe.optim, steps=third),
+        )
+    return replace(
+        recipe,
+        source=FleetSettings(settings.fleets / source),
+        target=FleetSettings(settings.fleets / target),
+        run=RunSettings(folder, seed=seed, cache=settings.cache),
+    )
+
+
+def variant_recipe(full: AdaptRecipe, variant: str) -> AdaptRecipe:
+    """The full method with what the variant's name says changed."""
+    nothing = replace(
+        full.weights, pseudo_labels=0.0, rendering=0.0, semantics=0.0, photometric_target=0.0, photometric_source=0.0
+    )
+    silent = replace(full.adversary, weight=0.0)
+    alone = replace(full.earlier, pretrain_steps=0)
+    asis = replace(full.rig_transfer, share=0.0)
+    changes: dict[str, dict[str, Any]] = {
+        "full": {},
+        "strong source-only": {
+            "earlier": alone,
+            "weights": nothing,
+            "adversary": silent,
+            "optim": replace(full.optim, steps=0),
+        },
+        "rig-transfer source-only": {"earlier": alone, "weights": nothing, "adversary": silent},
+        "without rig transfer": {"rig_transfer": asis},
+        "without depth": {
+            "earlier": alone,
+            "weights": replace(full.weights, photometric_target=0.0, photometric_source=0.0),
+            "rendering": replace(full.rendering, depth_weight=0.0),
+        },
+        "without semantics": {
+            "model": replace(full.model, semantic_attention=None),
+            "weights": replace(full.weights, semantics=0.0),
+            "rendering": replace(full.rendering, semantic_weight=0.0),
+        },
+        "without adversarial": {"adversary": silent},
+        "without pseudo-labels": {"weights": replace(full.weights, pseudo_labels=0.0)},
+        "without rendering": {"weights": replace(full.weights, rendering=0.0)},
+        "pseudo-labels only": {
+            "earlier": alone,
+            "rig_transfer": asis,
+            "weights": replace(nothing, pseudo_labels=full.weights.pseudo_labels),
+            "adversary": silent,
+            "agreement": False,
+        },
+    }
+    return replace(full, variant=variant, **changes[variant])
+
+
+def _train(settings: AblationSettings, direction: str, variant: str, seed: int, folder: Path, own: Path) -> Path:
+    full = base_recipe(settings, direction, seed, folder)
+    source, target = direction.split("-")
+    if variant == "source-only":
+        return train_source(_plain(settings, full, source, own, full.earlier.source_steps, variant))
+    if variant == "oracle":
+        total = full.earlier.source_steps + full.earlier.pretrain_steps + full.optim.steps
+        return train_source(_plain(settings, full, target, own, total, variant))
+    recipe = variant_recipe(replace(full, run=replace(full.run, folder=own)), variant)
+    # Variants of one network share the stages before.
+    network = "" if recipe.model == full.model else f"-{own.name}"
+    return adapt_after(recipe, folder / f"stages{network}")
+
+
+def _plain(
+    settings: AblationSettings, full: AdaptRecipe, fleet: str, own: Path, steps: int, variant: str
+) -> SourceRecipe:
+    """Plain training on one fleet's labels: no colour jitter, no canonical geometry, the fleet's own statistics."""
+    recipe = source_recipe(settings.model, settings.size)
+    network = model_settings(settings.model, settings.size)
+    depth = replace(network.depth_net, canonical=False, camera_noise=0.0)
+    return replace(
+        recipe,
+        variant=variant,
+        model=replace(network, depth_net=depth),
+        source=FleetSettings(settings.fleets / fleet),
+        optim=replace(recipe.optim, steps=steps),
+        run=replace(full.run, folder=own),
+    )
+
+
+def _evaluate(settings: AblationSettings, model: Path, fleet: str) -> Row:
+    network, about = load_model(model, fleet)
+    frames = open_fleet(settings.fleets / fleet, settings.split, fleet)
+    data = FrameDataset(frames, network.settings.input, cache=settings.cache)
+    callbacks = [progress_callback(f"evaluate on {fleet}")]
+    return evaluate(network, data, about, split=settings.split, callbacks=callbacks)
