@@ -14,6 +14,7 @@ from ugocc.losses.depth import DepthLossSettings, depth_loss
 from ugocc.losses.occupancy import OccupancyLossSettings, occupancy_loss
 from ugocc.losses.semantics import SemanticLossSettings, semantic_loss
 from ugocc.models.assemble import MODELS, SIZES, build_model, model_settings
+from ugocc.models.depth_net import GROUND_NUMBERS
 from ugocc.models.semantic_attention import SemanticAttention
 from ugocc.models.settings import ModelSettings
 
@@ -188,8 +189,7 @@ def test_canonical_model_lifts_to_scaled_depths(make_batch):
     settings = debug("flashocc", canonical=True)
     batch = make_batch(settings.input, cameras=2)
     prediction = built(settings).eval()(batch)
-    reference = settings.depth_net.reference_focal * settings.input.width * settings.depth_net.reference_height
-    scale = batch.pixel_intrinsics()[0, :, 0, 0] * batch.ego_T_camera[0, :, 2, 3] / reference
+    scale = batch.pixel_intrinsics()[0, :, 0, 0] / (settings.depth_net.reference_focal * settings.input.width)
     plain = built(debug("flashocc")).eval()(batch).bin_depths
     torch.testing.assert_close(prediction.bin_depths, plain * scale[None, :, None])
 
@@ -245,7 +245,8 @@ def test_full_size_has_the_published_shapes(name, make_batch):
     images = torch.rand(1, 3, settings.input.height, settings.input.width)
     with torch.inference_mode():
         features = model.image_encoder(images)
-        context, depth = model.depth_net(features, torch.zeros(1, 27))
+        ground = torch.zeros(1, GROUND_NUMBERS, 16, 44) if settings.depth_net.canonical else None
+        context, depth = model.depth_net(features, torch.zeros(1, 27), ground)
     assert features.shape == (1, 256, 16, 44)
     assert context.shape == (1, 80, 16, 44)
     assert depth.shape == (1, 82, 16, 44)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -39,13 +40,15 @@ def test_log_bins_have_one_ratio():
 def test_canonical_scale_by_hand(make_batch):
     batch = make_batch(INPUT, cameras=4)
     # Reference: 0.5 x 64 = 32 pixels at 2 m. Same; twice the focal length; half the height; far out of range.
-    settings = DepthNetSettings(canonical=True, reference_focal=0.5, reference_height=2.0, scale_range=(0.4, 2.5))
+    settings = DepthNetSettings(canonical=True, reference_focal=0.5, reference_height=2.0, height_power=1.0)
     batch.image_affine[0] = torch.eye(3)
     focal, height = torch.tensor([32.0, 64.0, 32.0, 320.0]), torch.tensor([2.0, 2.0, 1.0, 3.0])
     batch.intrinsics[0, :, 0, 0] = batch.intrinsics[0, :, 1, 1] = focal
     batch.ego_T_camera[0, :, 2, 3] = height
     cameras = real_cameras(batch)
     torch.testing.assert_close(canonical_scale(cameras, settings), torch.tensor([1.0, 2.0, 0.5, 2.5]))
+    of_sizes = canonical_scale(cameras, replace(settings, height_power=0.0))
+    torch.testing.assert_close(of_sizes, torch.tensor([1.0, 2.0, 1.0, 2.5]))
     depths = bin_depths(cameras, settings)
     torch.testing.assert_close(depths[1], 2 * bin_centres(settings.bins))
     plain = bin_depths(cameras, DepthNetSettings(canonical=False))
@@ -55,7 +58,7 @@ def test_canonical_scale_by_hand(make_batch):
 def test_canonical_depth_of_the_ground_depends_on_the_row_alone(make_batch):
     """Where every level camera sees the ground in row v, metric depth / scale is one number."""
     batch = make_batch(INPUT, cameras=3)
-    settings = DepthNetSettings(canonical=True, scale_range=(1e-3, 1e3))
+    settings = DepthNetSettings(canonical=True, height_power=1.0, scale_range=(1e-3, 1e3))
     batch.ego_T_camera[0, :, 2, 3] = torch.tensor([1.2, 1.5, 2.1])
     cameras = real_cameras(batch)
     k = cameras.pixel_intrinsics

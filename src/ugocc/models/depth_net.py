@@ -46,12 +46,15 @@ class DepthNetSettings:
     camera_noise: float = 0.05
     """In training every number of the camera vector is multiplied by 1 + camera_noise * normal."""
     canonical: bool = False
-    """Predict depth for a reference focal length and camera height, rescaled by each camera's calibration, and tell the
-    net at which canonical depth the ray of every feature meets the ground."""
+    """Predict depth for a reference camera, rescaled by each camera's calibration, and tell the net at which canonical
+    depth the ray of every feature meets the ground."""
     reference_focal: float = 0.79
     """Focal length of the reference camera in image widths (nuScenes' front camera: 1266 pixels of 1600)."""
     reference_height: float = 1.5
     """Height of the reference camera above the ground in metres."""
+    height_power: float = 0.0
+    """The canonical scale holds the camera's height to this power. 1 is right for the ground and wrong for all that is
+    known by its size; 0 is right for sizes, and the height is left to the code of the ground."""
     scale_range: tuple[float, float] = (0.4, 2.5)
     """Canonical scales are clamped to this range, so that a strange calibration cannot collapse or explode the bins."""
 
@@ -158,13 +161,14 @@ def bin_centres(settings: DepthBinSettings) -> Tensor:
 
 
 def canonical_scale(cameras: Cameras, settings: DepthNetSettings) -> Tensor:
-    """(M,) factor from canonical to metric depth: (f h) / (f_ref h_ref).
+    """(M,) factor from canonical to metric depth: (f / f_ref) (h / h_ref)^p.
 
-    A point of the ground seen ``v - c_y`` rows below the horizon is at depth f h / (v - c_y): the same picture of the
-    ground means a depth in proportion to focal length f and camera height h.
+    An object of a given size fills pixels in proportion to f / depth. A point of the ground seen ``v - c_y`` rows below
+    the horizon is at depth f h / (v - c_y). So the same picture means a depth in proportion to the focal length f, and
+    for the ground (p = 1) also to the height h of the camera.
     """
-    reference = settings.reference_focal * cameras.image_size[1] * settings.reference_height
-    scale = cameras.focal_lengths() * cameras.heights() / reference
+    focal = cameras.focal_lengths() / (settings.reference_focal * cameras.image_size[1])
+    scale = focal * (cameras.heights().clamp(min=0.1) / settings.reference_height) ** settings.height_power
     return scale.clamp(*settings.scale_range)
 
 
