@@ -82,7 +82,8 @@ def test_maps_are_magnified_about_the_middle_without_mixing_labels() -> None:
     )
     assert torch.equal(doubled[0, 0].long(), slow)
     shrunk = zoom_maps(labels, 0.5, fill=UNKNOWN)
-    assert (shrunk[0, 0, 0] == UNKNOWN).all() and (shrunk[0, 0, 2:4, 2:4] != UNKNOWN).all()
+    assert (shrunk[0, 0, 0] == UNKNOWN).all()
+    assert (shrunk[0, 0, 2:4, 2:4] != UNKNOWN).all()
 
 
 def test_misplaced_cameras_are_rigid_and_near() -> None:
@@ -102,7 +103,8 @@ def test_colours_change_alike_within_a_sample_and_padding_stays_black() -> None:
     batch.pixel_mask[0, 0, :4] = False
     changed = recolour(batch, 0.3, 0.0, np.random.default_rng(0)).images
     assert (changed[0, 0, :, :4] == 0).all()
-    assert torch.equal(changed[0, 1], changed[0, 2]) and not torch.equal(changed[0, 1], batch.images[0, 1])
+    assert torch.equal(changed[0, 1], changed[0, 2])
+    assert not torch.equal(changed[0, 1], batch.images[0, 1])
     assert not torch.equal(changed[0, 1], changed[1, 1])
     again = recolour(batch, 0.3, 0.02, np.random.default_rng(5)).images
     assert torch.equal(again, recolour(batch, 0.3, 0.02, np.random.default_rng(5)).images)

@@ -64,7 +64,8 @@ def test_each_fleet_has_its_own_statistics(adapted: Path) -> None:
     states = [m.state_dict() for m in (on_target, on_five, on_six)]
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
     differ = {k for k in states[0] if not torch.equal(states[0][k], states[2][k])}
-    assert differ and all(k.endswith(("running_mean", "running_var")) for k in differ)
+    assert differ
+    assert all(k.endswith(("running_mean", "running_var")) for k in differ)
 
 
 def test_a_stopped_adaptation_goes_on_as_if_it_had_not_stopped(
@@ -111,8 +112,11 @@ def test_labels_of_the_target_cannot_change_the_result(tiny_fleets: Path, tmp_pa
     assert (labelled[0].occupancy != UNKNOWN).any(), "the fleet does have labels to be kept out"
     assert len(seen) >= 4
     for batch in seen:
-        assert (batch.occupancy == UNKNOWN).all() and (batch.semantics_2d == UNKNOWN).all()
-        assert not batch.depth.any() and not batch.camera_visible.any() and not batch.lidar_visible.any()
+        assert (batch.occupancy == UNKNOWN).all()
+        assert (batch.semantics_2d == UNKNOWN).all()
+        assert not batch.depth.any()
+        assert not batch.camera_visible.any()
+        assert not batch.lidar_visible.any()
 
 
 def test_a_start_that_knows_the_targets_labels_is_refused(adapted: Path, tiny_fleets: Path, tmp_path: Path) -> None:
@@ -133,15 +137,19 @@ def test_without_steps_only_the_statistics_change(adapted: Path, tiny_fleets: Pa
     folder = train_adapt(_recipe(tiny_fleets, tmp_path / "run", f"--start={start}", "--optim.steps=0"))
     before, after = load_file(start / "model.safetensors"), load_file(folder / "model.safetensors")
     changed = {k for k in before if not torch.equal(before[k], after[k])}
-    assert changed and all("running_" in k for k in changed)
+    assert changed
+    assert all("running_" in k for k in changed)
 
 
 def test_pretraining_teaches_depth_and_not_occupancy(tiny_fleets: Path, tmp_path: Path) -> None:
     recipe = parse_adapt_recipe([f"--model.name={NAME}", "--model.size=debug"], pretrain_recipe)
     loss = recipe.occupancy_loss
     assert not any((loss.focal, loss.cross_entropy, loss.lovasz, loss.semantic_scale, loss.geometric_scale))
-    assert recipe.weights.photometric_source and recipe.weights.photometric_target and recipe.depth_loss.weight
-    assert not recipe.weights.pseudo_labels and not recipe.adversary.weight
+    assert recipe.weights.photometric_source
+    assert recipe.weights.photometric_target
+    assert recipe.depth_loss.weight
+    assert not recipe.weights.pseudo_labels
+    assert not recipe.adversary.weight
 
 
 def test_every_ingredient_reaches_the_student(adapted: Path, tiny_fleets: Path, tmp_path: Path) -> None:
