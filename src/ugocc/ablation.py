@@ -18,12 +18,12 @@ from ugocc.evaluation.evaluate import evaluate
 from ugocc.models.assemble import model_settings
 from ugocc.results import Row, markdown_table, read_results, write_results, write_text
 from ugocc.training.adapt_settings import AdaptRecipe
-from ugocc.training.chain import adapt_after
+from ugocc.training.chain import adapt_after, stage_one
 from ugocc.training.checkpoint import load_model, read_card
 from ugocc.training.progress import progress_callback
 from ugocc.training.settings import FleetSettings, RunSettings
 from ugocc.training.source import SourceRecipe, source_recipe, train_source
-from ugocc.training.stages import adapt_recipe
+from ugocc.training.stages import adapt_recipe, source_stage, train_adapt
 
 VARIANTS: Final = (
     "source-only",
@@ -106,9 +106,9 @@ def run_variant(settings: AblationSettings, direction: str, variant: str, seed: 
     source, target = direction.split("-")
     folder = settings.out / direction / f"seed-{seed}"
     own = folder / variant.replace(" ", "-")
-    path = own / f"{settings.split}.json"
     model = _train(settings, direction, variant, seed, folder, own)
     card = read_card(model)
+    path = model.parent / f"{settings.split}.json"
     stamp = path.with_suffix(".sha256")
     if path.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == card["weights_sha256"]:
         return read_results(path)
@@ -145,21 +145,12 @@ def base_recipe(settings: AblationSettings, direction: str, seed: int, folder: P
 
 def variant_recipe(full: AdaptRecipe, variant: str) -> AdaptRecipe:
     """The full method with what the variant's name says changed."""
-    nothing = replace(
-        full.weights, pseudo_labels=0.0, rendering=0.0, semantics=0.0, photometric_target=0.0, photometric_source=0.0
-    )
     silent = replace(full.adversary, weight=0.0)
     alone = replace(full.earlier, pretrain_steps=0)
     asis = replace(full.rig_transfer, share=0.0)
+    only = source_stage(full).weights
     changes: dict[str, dict[str, Any]] = {
         "full": {},
-        "strong source-only": {
-            "earlier": alone,
-            "weights": nothing,
-            "adversary": silent,
-            "optim": replace(full.optim, steps=0),
-        },
-        "rig-transfer source-only": {"earlier": alone, "weights": nothing, "adversary": silent},
         "without rig transfer": {"rig_transfer": asis},
         "without depth": {
             "earlier": alone,
@@ -177,7 +168,7 @@ def variant_recipe(full: AdaptRecipe, variant: str) -> AdaptRecipe:
         "pseudo-labels only": {
             "earlier": alone,
             "rig_transfer": asis,
-            "weights": replace(nothing, pseudo_labels=full.weights.pseudo_labels),
+            "weights": replace(only, pseudo_labels=full.weights.pseudo_labels),
             "adversary": silent,
             "agreement": False,
         },
@@ -193,10 +184,15 @@ def _train(settings: AblationSettings, direction: str, variant: str, seed: int, 
     if variant == "oracle":
         total = full.earlier.source_steps + full.earlier.pretrain_steps + full.optim.steps
         return train_source(_plain(settings, full, target, own, total, variant))
+    if variant == "strong source-only":
+        asis = replace(full, rig_transfer=replace(full.rig_transfer, share=0.0))
+        return train_adapt(stage_one(asis, folder / "stages-as-recorded" / "source-only"))
+    if variant == "rig-transfer source-only":
+        return train_adapt(stage_one(full, folder / "stages" / "source-only"))
     recipe = variant_recipe(replace(full, run=replace(full.run, folder=own)), variant)
-    # Variants of one network share the stages before.
-    network = "" if recipe.model == full.model else f"-{own.name}"
-    return adapt_after(recipe, folder / f"stages{network}")
+    # Variants of one network and one way to see the source share the stages before.
+    name = "stages" if recipe.rig_transfer.share else "stages-as-recorded"
+    return adapt_after(recipe, folder / (name if recipe.model == full.model else f"{name}-{own.name}"))
 
 
 def _plain(

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ugocc.training.adapt_settings import AdaptRecipe
-from ugocc.training.source import SourceRecipe, source_recipe, train_source
-from ugocc.training.stages import pretrain_recipe, train_adapt
+from ugocc.training.source import source_recipe
+from ugocc.training.stages import pretrain_recipe, source_stage, train_adapt
 
 
 def adapt(recipe: AdaptRecipe) -> Path:
@@ -27,25 +27,23 @@ def adapt_after(recipe: AdaptRecipe, stages: Path) -> Path:
     """Adaptation in the run folder of the recipe, after earlier stages in ``stages``, which other runs may share."""
     start = recipe.start
     if start is None and recipe.earlier.source_steps:
-        start = train_source(stage_one(recipe, stages / "source-only"))
+        start = train_adapt(stage_one(recipe, stages / "source-only"))
     if recipe.start is None and recipe.earlier.pretrain_steps:
         start = train_adapt(stage_two(recipe, start, stages / "pretrained"))
     return train_adapt(replace(recipe, start=start))
 
 
-def stage_one(recipe: AdaptRecipe, folder: Path) -> SourceRecipe:
-    """Source-only training to start an adaptation from: the strong baseline, with the same network and losses."""
-    stage = source_recipe(recipe.model.name, recipe.model.size)
+def stage_one(recipe: AdaptRecipe, folder: Path) -> AdaptRecipe:
+    """Training on the source's labels alone, some of its frames re-rendered for the target's rig.
+
+    Of the target it knows the calibration, and at the end the statistics of its images. Without rig transfer it is
+    the strong baseline.
+    """
+    optim = source_recipe(recipe.model.name, recipe.model.size).optim
     return replace(
-        stage,
-        variant="strong source-only",
-        model=recipe.model,
-        source=recipe.source,
-        augment=recipe.augment,
-        occupancy_loss=recipe.occupancy_loss,
-        depth_loss=recipe.depth_loss,
-        semantic_loss=recipe.semantic_loss,
-        optim=replace(stage.optim, steps=recipe.earlier.source_steps),
+        source_stage(recipe),
+        start=None,
+        optim=replace(optim, steps=recipe.earlier.source_steps),
         run=replace(recipe.run, folder=folder),
     )
 
@@ -59,6 +57,8 @@ def stage_two(recipe: AdaptRecipe, start: Path | None, folder: Path) -> AdaptRec
         model=recipe.model,
         source=recipe.source,
         target=recipe.target,
+        augment=recipe.augment,
+        rig_transfer=recipe.rig_transfer,
         photometric=recipe.photometric,
         references=recipe.references,
         optim=replace(stage.optim, steps=recipe.earlier.pretrain_steps),

@@ -68,9 +68,11 @@ def check_finite(terms: dict[str, Tensor], tokens: Sequence[str]) -> Tensor:
 
 
 def loader(
-    data: Dataset[Any], order: Sampler[list[Any]], workers: int, join: Callable[[list[Any]], Any] = collate
+    data: Dataset[Any], order: Sampler[list[Any]], workers: int | None, join: Callable[[list[Any]], Any] = collate
 ) -> Any:
     """A data loader in the order of the steps; ``join`` makes a batch of samples."""
+    if workers is None:
+        workers = 2 if torch.accelerator.is_available() else 0
     return DataLoader(
         data,
         batch_sampler=order,

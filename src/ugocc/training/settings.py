@@ -55,8 +55,9 @@ class RunSettings:
     """cpu, cuda, mps or auto."""
     devices: int = 1
     """Processes, one per device."""
-    workers: int = 1
-    """Data-loading processes per training process."""
+    workers: int | None = None
+    """Data-loading processes per training process; by default two beside an accelerator, and none on a CPU, where
+    they would take the cores that train."""
     cache: Path | None = Path("data/cache")
     """Folder of prepared frames; null reads and resizes anew each time."""
     checkpoint_every: int = 200

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import seed_everything
 from lightning.pytorch.callbacks import Callback
 from rich.progress import track
@@ -15,16 +17,20 @@ from rich.progress import track
 from ugocc.adaptation.label_free import label_free_scores
 from ugocc.adaptation.rig import rig_of_frame
 from ugocc.adaptation.teacher import norm_statistics, reestimate_batchnorm
-from ugocc.adaptation.transferred import TransferredDataset
+from ugocc.adaptation.transferred import RigTransferSettings, TransferredDataset
 from ugocc.config import chosen, parse_settings, plain
+from ugocc.data.batch import Batch
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.frame import FrameSource
 from ugocc.data.source import open_fleet
 from ugocc.data.teacher_maps import with_teacher_maps
 from ugocc.errors import DataError
 from ugocc.models.assemble import OccupancyModel, build_model
+from ugocc.models.camera_vector import camera_vector
+from ugocc.models.cameras import real_cameras
+from ugocc.models.depth_net import CameraNorm
 from ugocc.training.adapt import Adaptation
-from ugocc.training.adapt_settings import AdaptRecipe, EarlierStages
+from ugocc.training.adapt_settings import AdaptRecipe, EarlierStages, TargetWeights
 from ugocc.training.checkpoint import load_model, load_tensors, read_card, save_model, save_weights
 from ugocc.training.fit import check_same_recipe, fit, loader
 from ugocc.training.moments import MomentDataset, PairDataset, join_pairs
@@ -120,8 +126,11 @@ def _train(task: Adaptation, source: FrameDataset, target: FrameDataset) -> None
     transferred = TransferredDataset(source, rigs, recipe.rig_transfer)
     if recipe.rig_transfer.share and source.cache is not None:
         what = f"re-render {source.source.fleet} for the rig of {target.source.fleet}"
-        for _ in track(transferred.fill(max(run.workers, 2)), what, total=len(transferred)):
+        for _ in track(transferred.fill(os.cpu_count() or 1), what, total=len(transferred)):
             pass
+    if recipe.start is None:
+        know_cameras(task.model, (transferred[i, 0] for i in spaced(len(source), 40)))
+        task.teacher.load_state_dict(task.model.state_dict())
     around = recipe.looks_around
     pairs = PairDataset(transferred, MomentDataset(target, around), around if recipe.weights.photometric_source else ())
     size = recipe.optim.batch_size
@@ -129,6 +138,19 @@ def _train(task: Adaptation, source: FrameDataset, target: FrameDataset) -> None
     what = f"{recipe.variant}: {source.source.fleet} to {target.source.fleet}"
     keeper = KeepCandidates(run.folder / "candidates", recipe.choice.candidates)
     fit(task, loader(pairs, order, run.workers, join_pairs), order, recipe.optim, run, what, [keeper])
+
+
+@torch.no_grad()
+def know_cameras(model: OccupancyModel, samples: Iterable[Batch]) -> None:
+    """Give the normalisation of camera vectors, which adaptation does not change, the statistics of these samples."""
+    canonical = model.settings.depth_net.canonical
+    vectors = torch.cat([camera_vector(real_cameras(sample), canonical) for sample in samples])
+    variance, mean = torch.var_mean(vectors, dim=0)
+    for module in model.modules():
+        if isinstance(module, CameraNorm):
+            # A number that never varies has no scale of its own.
+            spread = torch.where(variance > 1e-8, variance, 1.0)
+            module.load_state_dict({"running_mean": mean, "running_var": spread}, strict=False)
 
 
 class KeepCandidates(Callback):
@@ -176,10 +198,25 @@ def adapt_recipe(name: str, size: str) -> AdaptRecipe:
         return replace(recipe, optim=replace(stage_one.optim, steps=20_000, lr=2e-5))
     return replace(
         recipe,
-        augment=replace(stage_one.augment, colour=0.3),
-        earlier=EarlierStages(2400, 300),
+        augment=replace(stage_one.augment, colour=0.3, crop=0.15, scale=(-0.1, 0.15)),
+        rig_transfer=RigTransferSettings(share=0.6),
+        earlier=EarlierStages(2400, 200),
         weights=replace(recipe.weights, pseudo_labels=1.0, photometric_source=0.0),
-        optim=OptimSettings(steps=800, lr=1e-3, warmup_steps=50, decay="cosine"),
+        optim=OptimSettings(steps=600, lr=5e-4, warmup_steps=50, decay="cosine"),
+    )
+
+
+def source_stage(recipe: AdaptRecipe) -> AdaptRecipe:
+    """The recipe without anything that is learned from the target's images."""
+    nothing = TargetWeights(
+        pseudo_labels=0.0, rendering=0.0, semantics=0.0, photometric_target=0.0, photometric_source=0.0
+    )
+    return replace(
+        recipe,
+        variant="rig-transfer source-only" if recipe.rig_transfer.share else "strong source-only",
+        weights=nothing,
+        adversary=replace(recipe.adversary, weight=0.0),
+        choice=replace(recipe.choice, candidates=1),
     )
 
 
@@ -199,7 +236,7 @@ def pretrain_recipe(name: str, size: str) -> AdaptRecipe:
         weights=replace(recipe.weights, pseudo_labels=0.0, rendering=0.0, semantics=0.0, photometric_source=1.0),
         adversary=replace(recipe.adversary, weight=0.0),
         choice=replace(recipe.choice, candidates=1),
-        optim=replace(recipe.optim, steps=30_000, lr=3e-5) if size == "full" else replace(recipe.optim, steps=300),
+        optim=replace(recipe.optim, steps=30_000, lr=3e-5) if size == "full" else replace(recipe.optim, steps=200),
         run=RunSettings(Path("runs/pretrain")),
     )
 
