@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from ugocc.config import plain
 from ugocc.data.dataset import FrameDataset
@@ -16,7 +16,8 @@ from ugocc.data.source import open_fleet
 from ugocc.errors import DataError
 from ugocc.evaluation.evaluate import evaluate
 from ugocc.models.assemble import model_settings
-from ugocc.results import Row, markdown_table, read_results, write_results, write_text
+from ugocc.results import VARIANTS, Row, markdown_table, read_results, write_results, write_text
+from ugocc.serving.tables import order
 from ugocc.training.adapt_settings import AdaptRecipe
 from ugocc.training.chain import adapt_after, stage_one
 from ugocc.training.checkpoint import load_model, read_card
@@ -24,22 +25,6 @@ from ugocc.training.progress import progress_callback
 from ugocc.training.settings import FleetSettings, RunSettings
 from ugocc.training.source import SourceRecipe, source_recipe, train_source
 from ugocc.training.stages import adapt_recipe, source_stage, train_adapt
-
-VARIANTS: Final = (
-    "source-only",
-    "strong source-only",
-    "rig-transfer source-only",
-    "full",
-    "without rig transfer",
-    "without depth",
-    "without semantics",
-    "without adversarial",
-    "without pseudo-labels",
-    "without rendering",
-    "pseudo-labels only",
-    "oracle",
-)
-"""Names of the variants, in the order of tables."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +63,7 @@ def run_ablation(settings: AblationSettings) -> list[Row]:
     for number, (seed, direction, variant) in enumerate(jobs, start=1):
         print(f"[{number}/{len(jobs)}] {variant}, {direction}, seed {seed}", flush=True)
         rows += run_variant(settings, direction, variant, seed)
-    rows.sort(key=lambda row: (row.train_fleet, row.eval_fleet, VARIANTS.index(row.variant)))
+    rows.sort(key=order)
     write_results(settings.out / "results.json", rows, plain(settings))
     table = markdown_table(rows)
     write_text(settings.out / "table.md", table)

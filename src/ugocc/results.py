@@ -11,10 +11,26 @@ from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import fmean, pstdev
-from typing import Any
+from typing import Any, Final
 
 from ugocc.errors import DataError
 from ugocc.labels import CLASSES
+
+VARIANTS: Final = (
+    "source-only",
+    "strong source-only",
+    "rig-transfer source-only",
+    "full",
+    "without rig transfer",
+    "without depth",
+    "without semantics",
+    "without adversarial",
+    "without pseudo-labels",
+    "without rendering",
+    "pseudo-labels only",
+    "oracle",
+)
+"""Names of the variants, in the order of tables."""
 
 
 @dataclass(frozen=True)

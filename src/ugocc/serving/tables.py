@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ugocc.results import markdown_table, read_results, replace_block, write_text
+from ugocc.errors import DataError
+from ugocc.results import VARIANTS, Row, markdown_table, read_results, replace_block, write_text
 
 
 @dataclass(frozen=True)
@@ -15,16 +17,37 @@ class TableSettings:
     results: Path = Path("results")
     """Folder with result files, one folder each."""
     pages: tuple[Path, ...] = (Path("README.md"), Path("docs/results.md"))
-    """Pages with ``<!-- results:NAME -->`` ... ``<!-- /results:NAME -->`` blocks, NAME a folder of ``results``."""
+    """Pages with ``<!-- results:NAME -->`` ... ``<!-- /results:NAME -->`` blocks; NAME is a folder of ``results``
+    whose result files, at any depth, become one table."""
 
 
 def write_tables(settings: TableSettings) -> None:
-    """Rewrite every block of every page."""
+    """Rewrite every block of every page.
+
+    Raises:
+        DataError: a page asks for results that are not there.
+    """
     for page in settings.pages:
         text = page.read_text(encoding="utf-8")
-        for file in sorted(settings.results.glob("*/results.json")):
-            block = f"results:{file.parent.name}"
-            if f"<!-- {block} -->" in text:
-                text = replace_block(text, block, markdown_table(read_results(file)))
+        for name in re.findall(r"<!-- results:(\S+) -->", text):
+            text = replace_block(text, f"results:{name}", markdown_table(rows_of(settings.results / name)))
         write_text(page, text)
         print(f"tables: {page}")
+
+
+def rows_of(folder: Path) -> list[Row]:
+    """Rows of all result files of a folder, in the order of tables.
+
+    Raises:
+        DataError: there are none.
+    """
+    rows = [row for file in sorted(folder.rglob("*.json")) for row in read_results(file)]
+    if not rows:
+        raise DataError(folder, "results", "no rows", "result files of a command that measures")
+    return sorted(rows, key=order)
+
+
+def order(row: Row) -> tuple[str, str, int, str]:
+    """Where a row belongs: by fleets, then variants from the baseline to the bar."""
+    place = VARIANTS.index(row.variant) if row.variant in VARIANTS else len(VARIANTS)
+    return (row.train_fleet, "" if row.eval_fleet == row.train_fleet else row.eval_fleet, place, row.model)
