@@ -19,8 +19,10 @@ from ugocc.training.checkpoint import load_model, read_card, save_model
 from ugocc.training.fit import learning_rate_factor, parameter_groups
 from ugocc.training.settings import OptimSettings
 from ugocc.training.source import SourceRecipe, parse_source_recipe, train_source
+from ugocc.training.stages import parse_adapt_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+"""Recipes of all stages; one that names a target is an adaptation's."""
 
 
 def _recipe(fleets: Path, folder: Path, *words: str) -> SourceRecipe:
@@ -159,8 +161,9 @@ def test_only_matrices_decay() -> None:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_every_recipe_is_valid(path: Path) -> None:
-    recipe = parse_source_recipe(["--config", str(path)])
     tree = yaml.safe_load(path.read_text())
+    parse = parse_adapt_recipe if "target" in tree else parse_source_recipe
+    recipe = parse(["--config", str(path)])
     assert (recipe.model.name, recipe.model.size) == (tree["model"]["name"], tree["model"]["size"])
     assert recipe.model.input.width == {"full": 704, "laptop": 264}[recipe.model.size]
     assert recipe.optim.steps == tree["optim"]["steps"]
