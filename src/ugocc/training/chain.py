@@ -42,7 +42,6 @@ def stage_one(recipe: AdaptRecipe, folder: Path) -> AdaptRecipe:
     optim = source_recipe(recipe.model.name, recipe.model.size).optim
     return replace(
         source_stage(recipe),
-        start=None,
         optim=replace(optim, steps=recipe.earlier.source_steps),
         run=replace(recipe.run, folder=folder),
     )

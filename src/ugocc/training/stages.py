@@ -15,7 +15,10 @@ from lightning.pytorch.callbacks import Callback
 from rich.progress import track
 
 from ugocc.adaptation.label_free import label_free_scores
+from ugocc.adaptation.pseudo_labels import PseudoLabelSettings
+from ugocc.adaptation.reversal import AdversarySettings
 from ugocc.adaptation.rig import rig_of_frame
+from ugocc.adaptation.selection import SelectionSettings
 from ugocc.adaptation.teacher import norm_statistics, reestimate_batchnorm
 from ugocc.adaptation.transferred import RigTransferSettings, TransferredDataset
 from ugocc.config import chosen, parse_settings, plain
@@ -30,7 +33,7 @@ from ugocc.models.camera_vector import camera_vector
 from ugocc.models.cameras import real_cameras
 from ugocc.models.depth_net import CameraNorm
 from ugocc.training.adapt import Adaptation
-from ugocc.training.adapt_settings import AdaptRecipe, EarlierStages, TargetWeights
+from ugocc.training.adapt_settings import AdaptRecipe, ChoiceSettings, EarlierStages, TargetWeights
 from ugocc.training.checkpoint import load_model, load_tensors, read_card, save_model, save_weights
 from ugocc.training.fit import check_same_recipe, fit, loader
 from ugocc.training.moments import MomentDataset, PairDataset, join_pairs
@@ -201,22 +204,34 @@ def adapt_recipe(name: str, size: str) -> AdaptRecipe:
         augment=replace(stage_one.augment, colour=0.3, crop=0.15, scale=(-0.1, 0.15)),
         rig_transfer=RigTransferSettings(share=0.6),
         earlier=EarlierStages(2400, 200),
-        weights=replace(recipe.weights, pseudo_labels=1.0, photometric_source=0.0),
+        weights=replace(recipe.weights, pseudo_labels=1.0, semantics=0.5, photometric_source=0.0),
+        adversary=AdversarySettings(weight=0.1),
+        pseudo_labels=PseudoLabelSettings(SelectionSettings(soft=True, keep_share=0.9)),
         optim=OptimSettings(steps=600, lr=5e-4, warmup_steps=50, decay="cosine"),
     )
 
 
 def source_stage(recipe: AdaptRecipe) -> AdaptRecipe:
-    """The recipe without anything that is learned from the target's images."""
-    nothing = TargetWeights(
-        pseudo_labels=0.0, rendering=0.0, semantics=0.0, photometric_target=0.0, photometric_source=0.0
-    )
-    return replace(
-        recipe,
+    """What of a recipe concerns the source, and nothing that is learned from the target's images.
+
+    All the rest is left at its defaults, so that adaptations that differ there share this stage.
+    """
+    return AdaptRecipe(
         variant="rig-transfer source-only" if recipe.rig_transfer.share else "strong source-only",
-        weights=nothing,
-        adversary=replace(recipe.adversary, weight=0.0),
-        choice=replace(recipe.choice, candidates=1),
+        model=recipe.model,
+        source=recipe.source,
+        target=recipe.target,
+        augment=recipe.augment,
+        rig_transfer=recipe.rig_transfer,
+        occupancy_loss=recipe.occupancy_loss,
+        depth_loss=recipe.depth_loss,
+        semantic_loss=recipe.semantic_loss,
+        weights=TargetWeights(
+            pseudo_labels=0.0, rendering=0.0, semantics=0.0, photometric_target=0.0, photometric_source=0.0
+        ),
+        adversary=AdversarySettings(weight=0.0),
+        choice=ChoiceSettings(candidates=1),
+        run=recipe.run,
     )
 
 
