@@ -97,9 +97,7 @@ def run_variant(settings: AblationSettings, direction: str, variant: str, seed: 
     stamp = path.with_suffix(".sha256")
     if path.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == card["weights_sha256"]:
         return read_results(path)
-    rows = [
-        replace(_evaluate(settings, model, fleet), variant=variant, train_fleet=source) for fleet in (target, source)
-    ]
+    rows = [replace(_evaluate(settings, model, fleet), variant=variant) for fleet in (target, source)]
     write_results(path, rows, card["recipe"])
     write_text(stamp, card["weights_sha256"])
     if settings.publish is not None:

@@ -47,7 +47,7 @@ def rows_of(folder: Path) -> list[Row]:
     return sorted(rows, key=order)
 
 
-def order(row: Row) -> tuple[str, str, int, str]:
-    """Where a row belongs: by fleets, then variants from the baseline to the bar."""
+def order(row: Row) -> tuple[str, bool, int, str]:
+    """Where a row belongs: by the fleet it is scored on, strangers before those trained there, baseline before bar."""
     place = VARIANTS.index(row.variant) if row.variant in VARIANTS else len(VARIANTS)
-    return (row.train_fleet, "" if row.eval_fleet == row.train_fleet else row.eval_fleet, place, row.model)
+    return (row.eval_fleet, row.eval_fleet == row.train_fleet and row.variant != "oracle", place, row.model)
