@@ -1,0 +1,89 @@
+"""How right are the voxels a teacher teaches? Against labels that nothing learns from: a report, never a choice.
+
+    python benchmarks/pseudo_labels.py --model runs/ablation/six-five/seed-0/stages/source-only/model \
+        --root data/embedded/five --split val --out results/pseudo-labels/six-five.json
+
+Runs a model as the teacher of an adaptation step runs (each clean sample normalised by itself), selects pseudo-labels
+with the settings of the laptop recipe, and compares them with the truth in the camera mask, once with and once without
+the consistency checks. Precision is of the voxels selected as any class but free, all together; coverage is the share
+of the known voxels that is selected.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ugocc.adaptation.pseudo_labels import pseudo_labels, selection_report
+from ugocc.adaptation.teacher import batch_statistics
+from ugocc.adaptation.views import evidence_of, views_of
+from ugocc.data.dataset import FrameDataset
+from ugocc.data.source import open_fleet
+from ugocc.labels import CLASSES, FREE
+from ugocc.results import commit, machine, versions
+from ugocc.training.checkpoint import load_model, read_card
+from ugocc.training.stages import adapt_recipe
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, help="model folder")
+    parser.add_argument("--root", type=Path, required=True, help="folder of the labelled fleet to compare with")
+    parser.add_argument("--split", default="val", help="scenes")
+    parser.add_argument("--every", type=int, default=4, help="take every n-th frame")
+    parser.add_argument("--out", type=Path, required=True, help="result file")
+    options = parser.parse_args()
+    model, _ = load_model(options.model)
+    frames = open_fleet(options.root, options.split, None, options.every)
+    data = FrameDataset(frames, model.settings.input)
+    recipe = adapt_recipe(model.settings.name, model.settings.size)
+    grid = model.settings.input.grid
+    report: dict[str, Any] = {}
+    for checks in (True, False):
+        chosen, weights, truths, masks = [], [], [], []
+        for i in range(len(data)):
+            batch = data[i]
+            with torch.no_grad(), batch_statistics(model):
+                taught = model(batch)
+            evidence = evidence_of(taught.semantics_2d, taught.depth_logits, taught.bin_depths, recipe.evidence)
+            found = pseudo_labels(
+                taught.occupancy, views_of(batch), evidence if checks else None, grid, recipe.pseudo_labels
+            )
+            chosen.append(found.labels)
+            weights.append(found.weights)
+            truths.append(batch.occupancy)
+            masks.append(batch.camera_visible)
+        found_report = selection_report(torch.cat(chosen), torch.cat(weights), torch.cat(truths), torch.cat(masks))
+        counts = found_report.selected[:FREE].double()
+        hits = (found_report.precision[:FREE].nan_to_num() * counts).sum()
+        report["with consistency checks" if checks else "without consistency checks"] = {
+            "precision_occupied": round(float(hits / counts.sum().clamp(min=1)), 4),
+            "accuracy": round(found_report.accuracy, 4),
+            "coverage": round(found_report.coverage, 4),
+            "occupied_iou": round(found_report.occupied_iou, 4),
+            "precision": {n: round(float(v), 4) for n, v in zip(CLASSES, found_report.precision, strict=True)},
+            "recall": {n: round(float(v), 4) for n, v in zip(CLASSES, found_report.recall, strict=True)},
+        }
+    for name, numbers in report.items():
+        precision, coverage = numbers["precision_occupied"], numbers["coverage"]
+        print(f"{name}: precision of occupied voxels {precision:.3f}, coverage {coverage:.3f}")
+    content = {
+        "selection": report,
+        "fleet": frames.fleet,
+        "split": options.split,
+        "frames": len(data),
+        "weights_sha256": read_card(options.model)["weights_sha256"],
+        "commit": commit(),
+        "versions": versions(),
+        "machine": machine(),
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
