@@ -115,7 +115,7 @@ def read_timestamps(folder: Path, segment: str) -> list[int]:
     return sorted(times)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=32)
 def read_segment(folder: Path, name: str) -> Segment:
     """Read the tables of one segment; the last few are kept.
 
