@@ -51,7 +51,7 @@ def adapted(tiny_fleets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def test_one_command_runs_all_three_stages(adapted: Path) -> None:
     run = adapted.parent.parent
     cards = [read_card(run / stage / "model") for stage in ("source-only", "pretrained", "adapted")]
-    assert [card["variant"] for card in cards] == ["strong source-only", "pretrained", "full"]
+    assert [card["variant"] for card in cards] == ["rig-transfer source-only", "pretrained", "full"]
     assert [card["target_supervision"] for card in cards] == ["none"] * 3
     assert cards[2]["steps_with_earlier_stages"] == 2 + 2 + 4
     assert (cards[2]["train_fleet"], cards[2]["target_fleet"]) == ("six", "five")
@@ -66,6 +66,19 @@ def test_each_fleet_has_its_own_statistics(adapted: Path) -> None:
     differ = {k for k in states[0] if not torch.equal(states[0][k], states[2][k])}
     assert differ
     assert all(k.endswith(("running_mean", "running_var")) for k in differ)
+
+
+def test_camera_vectors_keep_the_statistics_of_both_rigs(adapted: Path) -> None:
+    run = adapted.parent.parent
+    states = [load_file(run / stage / "model" / "model.safetensors") for stage in ("source-only", "adapted")]
+    for name in ("depth_net.camera_norm.running_mean", "depth_net.camera_norm.running_var"):
+        assert torch.equal(states[0][name], states[1][name])
+    mean, variance = (states[0][f"depth_net.camera_norm.running_{kind}"] for kind in ("mean", "var"))
+    assert not torch.equal(mean, torch.zeros_like(mean))
+    # Number 15 + 2 * 4 + 3 is the height of the camera, which differs between the rigs.
+    height = 15 + 2 * 4 + 3
+    assert 1.4 < mean[height] < 2.3
+    assert variance[height] > 0.01
 
 
 def test_a_stopped_adaptation_goes_on_as_if_it_had_not_stopped(

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ugocc.errors import DataError
+from ugocc.results import Row, write_results
+from ugocc.serving.tables import TableSettings, rows_of, write_tables
+
+
+def _row(variant: str, train: str, evaluated: str, seed: int = 0, miou: float = 10.0) -> Row:
+    return Row("net", variant, train, evaluated, "test", seed, miou, 50.0, {"building": 1.0}, 1.0)
+
+
+def test_rows_come_from_files_at_any_depth_in_the_order_of_tables(tmp_path: Path) -> None:
+    write_results(tmp_path / "a" / "z.json", [_row("source-only", "six", "five"), _row("source-only", "six", "six")])
+    write_results(tmp_path / "a" / "b" / "a.json", [_row("oracle", "five", "five"), _row("full", "six", "five")])
+    (tmp_path / "a" / "bench.json").write_text('{"milliseconds": {}}')
+    assert [(r.variant, r.eval_fleet) for r in rows_of(tmp_path / "a")] == [
+        ("source-only", "five"),
+        ("full", "five"),
+        ("oracle", "five"),
+        ("source-only", "six"),
+    ]
+
+
+def test_blocks_are_rewritten_and_missing_results_are_named(tmp_path: Path) -> None:
+    write_results(tmp_path / "results" / "x" / "1.json", [_row("full", "six", "five", 0, 10.0)])
+    write_results(tmp_path / "results" / "x" / "2.json", [_row("full", "six", "five", 1, 14.0)])
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- results:x -->\nold\n<!-- /results:x -->\nafter\n")
+    write_tables(TableSettings(tmp_path / "results", (page,)))
+    text = page.read_text()
+    assert text.startswith("before")
+    assert text.endswith("after\n")
+    assert "12.0 ± 2.0" in text
+    assert "old" not in text
+    page.write_text("<!-- results:y -->\n<!-- /results:y -->\n")
+    with pytest.raises(DataError, match="no rows"):
+        write_tables(TableSettings(tmp_path / "results", (page,)))
