@@ -10,7 +10,9 @@ from ugocc.ablation import AblationSettings, base_recipe, run_ablation, variant_
 from ugocc.errors import DataError
 from ugocc.results import VARIANTS
 from ugocc.serving.tables import rows_of
+from ugocc.training.chain import source_alone, stage_one
 from ugocc.training.checkpoint import read_card
+from ugocc.training.fit import learning_rate_factor
 
 
 def _settings(fleets: Path, out: Path) -> AblationSettings:
@@ -37,10 +39,9 @@ def ablated(tiny_fleets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def test_every_variant_is_scored_on_both_fleets(ablated: Path) -> None:
     rows = rows_of(ablated / "published")
+    trained_on = {"full": "six", "without depth": "six", "oracle": "five"}
     assert {(r.variant, r.train_fleet, r.eval_fleet, r.seed, r.split) for r in rows} == {
-        (variant, "six", fleet, 3, "val")
-        for variant in ("full", "without depth", "oracle")
-        for fleet in ("five", "six")
+        (variant, labels, fleet, 3, "val") for variant, labels in trained_on.items() for fleet in ("five", "six")
     }
     assert [r.variant for r in rows if r.eval_fleet == "five"] == ["full", "without depth", "oracle"], "order of tables"
     content = json.loads(next((ablated / "published").rglob("full-seed-3.json")).read_text())
@@ -97,6 +98,20 @@ def test_a_variant_changes_what_its_name_says_and_nothing_else(variant: str, tin
     assert differ == CHANGED[variant]
     assert changed.variant == variant
     assert variant in VARIANTS
+
+
+def test_source_only_baselines_have_as_many_steps_as_all_stages_and_are_annealed(
+    tiny_fleets: Path, tmp_path: Path
+) -> None:
+    full = base_recipe(_settings(tiny_fleets, tmp_path), "six-five", 0, tmp_path)
+    alone, first = source_alone(full, tmp_path), stage_one(full, tmp_path)
+    assert (alone.optim.steps, alone.optim.final) == (2 + 1 + 2, 0.0)
+    assert not alone.learns_from_target
+    # The first stage of a chain ends at the rate where the next one begins.
+    assert first.optim.steps == 2
+    assert first.optim.lr * first.optim.final == pytest.approx(full.optim.lr)
+    end = learning_rate_factor(10_000, replace(first.optim, warmup_steps=0, steps=10_000))
+    assert end == pytest.approx(first.optim.final)
 
 
 def test_left_out_means_left_out(tiny_fleets: Path, tmp_path: Path) -> None:

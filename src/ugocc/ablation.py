@@ -19,7 +19,7 @@ from ugocc.models.assemble import model_settings
 from ugocc.results import VARIANTS, Row, markdown_table, read_results, write_results, write_text
 from ugocc.serving.tables import order
 from ugocc.training.adapt_settings import AdaptRecipe
-from ugocc.training.chain import adapt_after, stage_one
+from ugocc.training.chain import adapt_after, source_alone
 from ugocc.training.checkpoint import load_model, read_card
 from ugocc.training.progress import progress_callback
 from ugocc.training.settings import FleetSettings, RunSettings
@@ -169,9 +169,9 @@ def _train(settings: AblationSettings, direction: str, variant: str, seed: int, 
         return train_source(_plain(settings, full, target, own, total, variant))
     if variant == "strong source-only":
         asis = replace(full, rig_transfer=replace(full.rig_transfer, share=0.0))
-        return train_adapt(stage_one(asis, folder / "stages-as-recorded" / "source-only"))
+        return train_adapt(source_alone(asis, own))
     if variant == "rig-transfer source-only":
-        return train_adapt(stage_one(full, folder / "stages" / "source-only"))
+        return train_adapt(source_alone(full, own))
     recipe = variant_recipe(replace(full, run=replace(full.run, folder=own)), variant)
     # Variants of one network and one way to see the source share the stages before.
     name = "stages" if recipe.rig_transfer.share else "stages-as-recorded"

@@ -36,15 +36,26 @@ def adapt_after(recipe: AdaptRecipe, stages: Path) -> Path:
 def stage_one(recipe: AdaptRecipe, folder: Path) -> AdaptRecipe:
     """Training on the source's labels alone, some of its frames re-rendered for the target's rig.
 
-    Of the target it knows the calibration, and at the end the statistics of its images. Without rig transfer it is
-    the strong baseline.
+    Of the target it knows the calibration, and at the end the statistics of its images. Its learning rate falls to
+    where that of the adaptation begins: a model that was annealed to the end would have to be shaken up again.
     """
     optim = source_recipe(recipe.model.name, recipe.model.size).optim
+    final = min(recipe.optim.lr / optim.lr, 1.0) if optim.decay == "cosine" else 0.0
     return replace(
         source_stage(recipe),
-        optim=replace(optim, steps=recipe.earlier.source_steps),
+        optim=replace(optim, steps=recipe.earlier.source_steps, final=final),
         run=replace(recipe.run, folder=folder),
     )
+
+
+def source_alone(recipe: AdaptRecipe, folder: Path) -> AdaptRecipe:
+    """The first stage on its own, annealed to the end and as long as all stages together: what adaptation must beat.
+
+    Without rig transfer it is the strong baseline.
+    """
+    steps = recipe.earlier.source_steps + recipe.earlier.pretrain_steps + recipe.optim.steps
+    first = stage_one(recipe, folder)
+    return replace(first, optim=replace(first.optim, steps=steps, final=0.0))
 
 
 def stage_two(recipe: AdaptRecipe, start: Path | None, folder: Path) -> AdaptRecipe:
@@ -60,6 +71,6 @@ def stage_two(recipe: AdaptRecipe, start: Path | None, folder: Path) -> AdaptRec
         rig_transfer=recipe.rig_transfer,
         photometric=recipe.photometric,
         references=recipe.references,
-        optim=replace(stage.optim, steps=recipe.earlier.pretrain_steps),
+        optim=replace(stage.optim, steps=recipe.earlier.pretrain_steps, lr=recipe.optim.lr, final=1.0),
         run=replace(recipe.run, folder=folder),
     )

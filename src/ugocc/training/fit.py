@@ -29,13 +29,13 @@ def step_seed(seed: int, step: int, rank: int = 0) -> int:
 
 
 def learning_rate_factor(step: int, settings: OptimSettings) -> float:
-    """Share of the highest learning rate at ``step``: linear warm-up, then cosine to 0 or 0.1 after 80 %."""
+    """Share of the highest learning rate at ``step``: linear warm-up, then cosine or 0.1 after 80 %."""
     if step < settings.warmup_steps:
         return (step + 1) / settings.warmup_steps
     if settings.decay == "step":
         return 0.1 if step >= 0.8 * settings.steps else 1.0
     progress = (step - settings.warmup_steps) / max(settings.steps - settings.warmup_steps, 1)
-    return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    return settings.final + (1 - settings.final) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
 def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -36,7 +36,9 @@ class OptimSettings:
     warmup_steps: int = 200
     """Steps of linear warm-up."""
     decay: Literal["cosine", "step"] = "step"
-    """Cosine to zero, or times 0.1 at 80 % of the steps."""
+    """Cosine to ``final``, or times 0.1 at 80 % of the steps."""
+    final: float = 0.0
+    """Share of the highest learning rate at which a cosine ends: above 0 for a stage that another one continues."""
     clip_norm: float = 5.0
     """Largest gradient norm."""
 

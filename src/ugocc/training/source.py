@@ -142,6 +142,7 @@ def train_source(recipe: SourceRecipe) -> Path:
         "variant": recipe.variant,
         "train_fleet": frames.fleet,
         "target_supervision": "none",
+        "seed": run.seed,
         "recipe": plain(recipe),
         "steps": trainer.global_step,
         "train_seconds": round(time.monotonic() - began, 1),

@@ -203,11 +203,11 @@ def adapt_recipe(name: str, size: str) -> AdaptRecipe:
         recipe,
         augment=replace(stage_one.augment, colour=0.3, crop=0.15, scale=(-0.1, 0.15)),
         rig_transfer=RigTransferSettings(share=0.6),
-        earlier=EarlierStages(2400, 200),
+        earlier=EarlierStages(1800, 100),
         weights=replace(recipe.weights, pseudo_labels=1.0, semantics=0.5, photometric_source=0.0),
         adversary=AdversarySettings(weight=0.1),
         pseudo_labels=PseudoLabelSettings(SelectionSettings(soft=True, keep_share=0.9)),
-        optim=OptimSettings(steps=600, lr=5e-4, warmup_steps=50, decay="cosine"),
+        optim=OptimSettings(steps=500, lr=5e-4, warmup_steps=20, decay="cosine"),
     )
 
 
@@ -251,7 +251,7 @@ def pretrain_recipe(name: str, size: str) -> AdaptRecipe:
         weights=replace(recipe.weights, pseudo_labels=0.0, rendering=0.0, semantics=0.0, photometric_source=1.0),
         adversary=replace(recipe.adversary, weight=0.0),
         choice=replace(recipe.choice, candidates=1),
-        optim=replace(recipe.optim, steps=30_000, lr=3e-5) if size == "full" else replace(recipe.optim, steps=200),
+        optim=replace(recipe.optim, steps=30_000, lr=3e-5) if size == "full" else replace(recipe.optim, steps=100),
         run=RunSettings(Path("runs/pretrain")),
     )
 
