@@ -51,7 +51,8 @@ def test_every_variant_is_scored_on_both_fleets(ablated: Path) -> None:
 
 def test_the_oracle_trains_as_long_as_all_stages_and_says_whose_labels_it_saw(ablated: Path) -> None:
     folder = ablated / "runs" / "six-five" / "seed-3"
-    oracle, full = read_card(folder / "oracle" / "model"), read_card(folder / "full" / "model")
+    oracle = read_card(ablated / "runs" / "plain" / "five" / "seed-3" / "model")
+    full = read_card(folder / "full" / "model")
     assert oracle["train_fleet"] == "five"
     assert oracle["steps"] == full["steps_with_earlier_stages"] == 2 + 1 + 2
     assert full["target_supervision"] == "none"

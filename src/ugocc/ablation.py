@@ -1,7 +1,8 @@
 """Every ingredient of the method, switched off one at a time: the ablation as a resumable command.
 
-Runs live in ``<out>/<source>-<target>/seed-<n>/<variant>``, each with its ``results.json``; stages that variants have
-in common are trained once. A run that is finished is not repeated, and one that was interrupted goes on.
+Runs live in ``<out>/<source>-<target>/seed-<n>/<variant>``, each with its result file; stages that variants have in
+common, and plain trainings that directions have in common, are trained once. A run that is finished is not repeated,
+and one that was interrupted goes on.
 """
 
 from __future__ import annotations
@@ -93,18 +94,18 @@ def run_variant(settings: AblationSettings, direction: str, variant: str, seed: 
     own = folder / variant.replace(" ", "-")
     model = _train(settings, direction, variant, seed, folder, own)
     card = read_card(model)
-    path = model.parent / f"{settings.split}.json"
+    path = own / f"{settings.split}.json"
+    own.mkdir(parents=True, exist_ok=True)
     stamp = path.with_suffix(".sha256")
-    if path.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == card["weights_sha256"]:
-        return read_results(path)
-    rows = [replace(_evaluate(settings, model, fleet), variant=variant) for fleet in (target, source)]
-    write_results(path, rows, card["recipe"])
-    write_text(stamp, card["weights_sha256"])
+    if not (path.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == card["weights_sha256"]):
+        rows = [replace(_evaluate(settings, model, fleet), variant=variant) for fleet in (target, source)]
+        write_results(path, rows, card["recipe"])
+        write_text(stamp, card["weights_sha256"])
     if settings.publish is not None:
         copy = settings.publish / direction / f"{variant.replace(' ', '-')}-seed-{seed}.json"
         copy.parent.mkdir(parents=True, exist_ok=True)
         write_text(copy, path.read_text(encoding="utf-8"))
-    return rows
+    return read_results(path)
 
 
 def base_recipe(settings: AblationSettings, direction: str, seed: int, folder: Path) -> AdaptRecipe:
@@ -163,10 +164,9 @@ def _train(settings: AblationSettings, direction: str, variant: str, seed: int, 
     full = base_recipe(settings, direction, seed, folder)
     source, target = direction.split("-")
     if variant == "source-only":
-        return train_source(_plain(settings, full, source, own, full.earlier.source_steps, variant))
+        return train_source(_plain(settings, full, source))
     if variant == "oracle":
-        total = full.earlier.source_steps + full.earlier.pretrain_steps + full.optim.steps
-        return train_source(_plain(settings, full, target, own, total, variant))
+        return train_source(_plain(settings, full, target))
     if variant == "strong source-only":
         asis = replace(full, rig_transfer=replace(full.rig_transfer, share=0.0))
         return train_adapt(source_alone(asis, own))
@@ -178,20 +178,22 @@ def _train(settings: AblationSettings, direction: str, variant: str, seed: int, 
     return adapt_after(recipe, folder / (name if recipe.model == full.model else f"{name}-{own.name}"))
 
 
-def _plain(
-    settings: AblationSettings, full: AdaptRecipe, fleet: str, own: Path, steps: int, variant: str
-) -> SourceRecipe:
-    """Plain training on one fleet's labels: no colour jitter, no canonical geometry, the fleet's own statistics."""
+def _plain(settings: AblationSettings, full: AdaptRecipe, fleet: str) -> SourceRecipe:
+    """Plain training on one fleet's labels: no colour jitter, no canonical geometry, the fleet's own statistics.
+
+    As many steps as all stages of the full method. What is the oracle of one direction is the source-only model of the
+    other, so both share a run.
+    """
     recipe = source_recipe(settings.model, settings.size)
     network = model_settings(settings.model, settings.size)
     depth = replace(network.depth_net, canonical=False, camera_noise=0.0)
+    steps = full.earlier.source_steps + full.earlier.pretrain_steps + full.optim.steps
     return replace(
         recipe,
-        variant=variant,
         model=replace(network, depth_net=depth),
         source=FleetSettings(settings.fleets / fleet),
         optim=replace(recipe.optim, steps=steps),
-        run=replace(full.run, folder=own),
+        run=replace(full.run, folder=settings.out / "plain" / fleet / f"seed-{full.run.seed}"),
     )
 
 
