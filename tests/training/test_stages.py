@@ -132,6 +132,18 @@ def test_labels_of_the_target_cannot_change_the_result(tiny_fleets: Path, tmp_pa
         assert not batch.lidar_visible.any()
 
 
+def test_the_seed_decides_everything_from_the_first_weight_on(tiny_fleets: Path, tmp_path: Path) -> None:
+    words = ("--earlier.source_steps=0", "--optim.steps=1", "--choice.candidates=1")
+    torch.rand(3)  # what ran before must not matter
+    first = train_adapt(_recipe(tiny_fleets, tmp_path / "a", *words))
+    torch.rand(5)
+    again = train_adapt(_recipe(tiny_fleets, tmp_path / "b", *words))
+    other = train_adapt(_recipe(tiny_fleets, tmp_path / "c", *words, "--run.seed=1"))
+    a, b, c = (load_file(folder / "model.safetensors") for folder in (first, again, other))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not torch.equal(a["image_encoder.smooth.weight"], c["image_encoder.smooth.weight"])
+
+
 def test_a_start_that_knows_the_targets_labels_is_refused(adapted: Path, tiny_fleets: Path, tmp_path: Path) -> None:
     model, _ = load_model(adapted)
     oracle = save_model(tmp_path / "oracle", model, {"train_fleet": "five", "target_supervision": "none"})

@@ -53,11 +53,12 @@ def train_adapt(recipe: AdaptRecipe) -> Path:
     """
     run = recipe.run
     finished = run.folder / "model"
+    seed_everything(run.seed, workers=True, verbose=False)
     model, about = _starting_model(recipe)
     check_same_recipe(recipe, run.folder)
     if (finished / "model.json").is_file():
         return finished
-    seed_everything(run.seed, workers=True, verbose=False)
+    seed_everything(run.seed, workers=True, verbose=False)  # again, whatever building the model has drawn
     inputs = model.settings.input
     source = FrameDataset(_open(recipe.source), inputs, recipe.augment, cache=run.cache, seed=run.seed)
     drives = _open(recipe.target)
