@@ -6,7 +6,7 @@ from other cameras as in FSM (Guizilini et al. 2022). Metric scale comes from th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import torch
@@ -39,6 +39,9 @@ class PhotometricSettings:
     """Edge of that window in pixels, odd."""
     gain_limit: float = 3.0
     """Contrast is changed by at most this factor."""
+    scales: int = 1
+    """Sizes of the pictures that the error is a mean over, each half the one before. At full size the error points to
+    the true depth only from a pixel or two away; a network that starts anywhere needs 3 or 4."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def photometric_loss(
     mask: Tensor,
     settings: PhotometricSettings,
 ) -> Photometric:
-    """Least photometric error over the references, mean over the pixels that count, plus smoothness.
+    """Least photometric error over the references, mean over the pixels that count and over sizes, plus smoothness.
 
     Args:
         target: (M, 3, H, W) in [0, 1].
@@ -87,7 +90,66 @@ def photometric_loss(
         intrinsics: (M, 3, 3) of the targets' pixels; may hold an image affine (turned, mirrored).
         mask: (M, H, W) bool, pixels of the targets that show the world (not the own car).
         settings: weights and masks.
+
+    Returns:
+        The loss; error, counted and best at full size.
     """
+    views = View(target, references, depth, intrinsics, mask)
+    mean, error, counted, best = _mean_error(views, settings)
+    total = mean
+    for _ in range(1, settings.scales):
+        views = halved(views)
+        total = total + _mean_error(views, settings)[0]
+    loss = total / max(1, settings.scales) + settings.smoothness * smoothness(depth, target, mask)
+    seen = torch.where(counted, error.detach(), 0)
+    return Photometric(settings.weight * loss, seen, counted, best)
+
+
+class View(NamedTuple):
+    """What is compared at one size, as in :func:`photometric_loss`."""
+
+    target: Tensor
+    """(M, 3, H, W)."""
+    references: References
+    """R of each."""
+    depth: Tensor
+    """(M, H, W)."""
+    intrinsics: Tensor
+    """(M, 3, 3)."""
+    mask: Tensor
+    """(M, H, W) bool."""
+
+
+def halved(view: View) -> View:
+    """The same at half the size: pictures and disparity averaged over 2 x 2 pixels, all four of which must count.
+
+    An odd last row or column is left out.
+    """
+    references = view.references
+    # The pixel (u, v) of the half picture is centred on (2 u + 1/2, 2 v + 1/2).
+    half = view.intrinsics.new_tensor([[0.5, 0, -0.25], [0, 0.5, -0.25], [0, 0, 1]])
+    with torch.autocast(view.depth.device.type, enabled=False):
+        intrinsics, others = half @ view.intrinsics, half.to(references.intrinsics) @ references.intrinsics
+    smaller = replace(
+        references,
+        images=F.avg_pool2d(references.images.flatten(0, 1), 2).unflatten(0, references.images.shape[:2]),
+        intrinsics=others,
+        mask=_all_four(references.mask),
+    )
+    disparity = F.avg_pool2d(1 / view.depth, 2)
+    return View(F.avg_pool2d(view.target, 2), smaller, 1 / disparity, intrinsics, _all_four(view.mask))
+
+
+def _all_four(mask: Tensor) -> Tensor:
+    """(..., H, W) bool to (..., H // 2, W // 2): all of 2 x 2."""
+    rows, columns = mask.shape[-2] // 2, mask.shape[-1] // 2
+    even = mask[..., : 2 * rows, : 2 * columns]
+    return even.unflatten(-1, (columns, 2)).unflatten(-3, (rows, 2)).all(dim=-1).all(dim=-2)
+
+
+def _mean_error(view: View, settings: PhotometricSettings) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Mean error at one size; error (M, H, W), whether it counts, and the reference it is of."""
+    target, references, depth, intrinsics, mask = view
     pixels, ahead = reproject(depth, intrinsics, references)
     warped, valid = sample_images(references.images, references.mask, pixels)
     valid = valid & ahead & mask[:, None]
@@ -100,9 +162,7 @@ def photometric_loss(
     if settings.auto_mask:
         counted = counted & (error < _unwarped_error(target, references, settings))
     mean = torch.where(counted, error, 0).sum() / counted.sum().clamp(min=1)
-    loss = mean + settings.smoothness * smoothness(depth, target, mask)
-    seen = torch.where(counted, error.detach(), 0)
-    return Photometric(settings.weight * loss, seen, counted, best)
+    return mean, error, counted, best
 
 
 def reproject(depth: Tensor, intrinsics: Tensor, references: References) -> tuple[Tensor, Tensor]:
