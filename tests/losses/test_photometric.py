@@ -12,7 +12,9 @@ from ugocc.losses.photometric import (
     TEMPORAL,
     PhotometricSettings,
     References,
+    View,
     depth_at_pixels,
+    halved,
     match_exposure,
     photometric_error,
     photometric_loss,
@@ -175,6 +177,48 @@ def test_descending_the_loss_recovers_the_plane():
         optimizer.step()
     assert before > 0.2
     assert abs_rel() < 0.02
+
+
+def test_half_the_size_is_the_picture_of_a_camera_of_half_the_size():
+    target, refs, depth, k, mask = scene(SIDEWAYS)
+    mask = mask.clone()
+    mask[0, 10, 20] = False
+    half = halved(View(target, refs, depth, k, mask))
+    small_k = resize_affine(0.5, 0.5) @ K
+    rays = pixel_rays(WIDTH // 2, HEIGHT // 2, small_k)
+    torch.testing.assert_close(half.depth[0], torch.from_numpy(OFFSET / (rays @ NORMAL)))
+    torch.testing.assert_close(half.intrinsics[0], torch.from_numpy(small_k))
+    torch.testing.assert_close(half.references.intrinsics, half.intrinsics[:, None].expand(1, 2, 3, 3))
+    torch.testing.assert_close(half.target[0, :, 3, 4], target[0, :, 6:8, 8:10].mean(dim=(1, 2)))
+    torch.testing.assert_close(half.references.images[0, 1, :, 3, 4], refs.images[0, 1, :, 6:8, 8:10].mean(dim=(1, 2)))
+    assert half.mask[0].logical_not().nonzero().tolist() == [[5, 10]]
+    assert half.references.mask.shape == (1, 2, HEIGHT // 2, WIDTH // 2)
+    assert half.references.ref_T_target is refs.ref_T_target
+
+
+def test_the_loss_is_the_mean_over_sizes_and_the_rest_is_of_full_size():
+    views = [View(*scene(SIDEWAYS))]
+    views[0] = views[0]._replace(depth=1.1 * views[0].depth)
+    for _ in range(2):
+        views.append(halved(views[-1]))
+    plain = [photometric_loss(*view, PLAIN) for view in views]
+    found = photometric_loss(*views[0], PhotometricSettings(smoothness=0.0, scales=3))
+    torch.testing.assert_close(found.loss, sum(p.loss for p in plain) / 3)
+    assert torch.equal(found.error, plain[0].error)
+    assert torch.equal(found.counted, plain[0].counted)
+
+
+def test_odd_sizes_halve_without_the_last_row_and_column():
+    target, refs, depth, k, mask = scene(SIDEWAYS)
+    cut = References(
+        refs.images[..., :47, :79], refs.intrinsics, refs.ref_T_target, refs.mask[..., :47, :79], refs.kind
+    )
+    odd = halved(View(target[..., :47, :79], cut, depth[..., :47, :79], k, mask[..., :47, :79]))
+    even = halved(View(target, refs, depth, k, mask))
+    assert torch.equal(odd.target, even.target[..., :23, :39])
+    assert torch.equal(odd.depth, even.depth[..., :23, :39])
+    assert odd.mask.shape == (1, 23, 39)
+    assert odd.references.images.shape == (1, 2, 3, 23, 39)
 
 
 def test_gradient_by_finite_differences():

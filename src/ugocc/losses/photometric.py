@@ -41,7 +41,7 @@ class PhotometricSettings:
     """Contrast is changed by at most this factor."""
     scales: int = 1
     """Sizes of the pictures that the error is a mean over, each half the one before. At full size the error points to
-    the true depth only from a pixel or two away; a network that starts anywhere needs 3 or 4."""
+    the true depth only from a pixel or two away; small pictures point to it from farther."""
 
 
 @dataclass(frozen=True)
