@@ -197,7 +197,7 @@ VERBS: Mapping[str, Verb | Mapping[str, Verb]] = {
     "ablate": Verb(
         _ablate,
         "Switch every ingredient of the method off in turn, in both directions, with several seeds; resumable.",
-        "ugocc ablate --variants '[source-only,full,oracle]' --seeds '[0]' --split val",
+        "ugocc ablate --variants '[full,oracle]' --seeds '[0]' --split val",
     ),
     "test": Verb(
         _test,
