@@ -8,6 +8,7 @@ import torch
 
 from ugocc.adaptation.rerender import RerenderSettings, rerender, source_views, visible_mask
 from ugocc.adaptation.rig import VirtualRig, turned
+from ugocc.adaptation.rig_transfer import transfer
 from ugocc.data.depth_map import lidar_points_in_camera
 from ugocc.data.frame import OccupancyLabel
 from ugocc.data.prepare import InputSettings, Prepared, PreparedCamera
@@ -140,3 +141,29 @@ def test_invalid_pixels_show_no_voxel(prepared: Prepared, rig: VirtualRig) -> No
         visible_mask(everything, GRID, rig, valid, 0), visible_mask(everything, GRID, front, margin=0)
     )
     assert not visible_mask(np.zeros(GRID.shape, dtype=bool), GRID, rig).any()
+
+
+def test_visibility_is_decided_on_the_recorded_grid(prepared: Prepared, rig: VirtualRig) -> None:
+    """A coarse voxel whose ground lies below the new pictures shows the free space above it."""
+    fine = VoxelGrid(GRID.lower, (64, 64, 8), 0.8)
+    ground = np.full(fine.shape, 9, dtype=np.uint8)
+    ground[:, :, 0] = 0
+    everywhere = np.ones(fine.shape, dtype=bool)
+    label = OccupancyLabel(ground, everywhere, everywhere)
+    new = rerender(prepared, rig, GRID, RerenderSettings(visibility_margin=0), recorded=(label, fine)).occupancy
+    assert new is not None
+    views = source_views(prepared)
+    valid = transfer(
+        views.images, views.depth, views.confidence, views.intrinsics, views.ego_T_camera, rig, views.semantics,
+        views.sky, views.pixel_mask,
+    ).valid  # fmt: skip
+    seen = visible_mask(everywhere, fine, rig, valid, 0)
+    lower, upper = seen[::2, ::2, 0::2][..., 0], seen[::2, ::2, 1::2][..., 0]
+    for dx, dy in ((1, 0), (0, 1), (1, 1)):
+        lower = lower | seen[dx::2, dy::2, 0]
+        upper = upper | seen[dx::2, dy::2, 1]
+    only_above = upper & ~lower
+    assert only_above.any()
+    assert (new.semantics[..., 0][only_above] == 9).all()
+    assert (new.semantics[..., 0][lower] == 0).all()
+    np.testing.assert_array_equal(new.camera_mask[..., 0], lower | upper)

@@ -20,6 +20,8 @@ from ugocc.adaptation.completion import CompletionSettings, complete_depth
 from ugocc.adaptation.rig import Matrices, VirtualRig
 from ugocc.adaptation.rig_transfer import TransferredView, TransferSettings, transfer
 from ugocc.data.depth_map import rasterise_depth
+from ugocc.data.frame import OccupancyLabel
+from ugocc.data.occupancy import label_on_grid
 from ugocc.data.prepare import Prepared, PreparedCamera
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.geometry.rigid import inverse
@@ -37,7 +39,8 @@ class RerenderSettings:
     supervised_confidence: float = 0.3
     """Least confidence of re-rendered depth that is handed on as lidar depth."""
     visibility_margin: int = 1
-    """Voxels by which the new field of view and the source's camera mask are widened before they are intersected."""
+    """Voxels of the recorded label by which the new field of view and the source's camera mask are widened before they
+    are intersected."""
 
 
 class SourceViews(NamedTuple):
@@ -97,10 +100,13 @@ def rerender(
     grid: VoxelGrid,
     settings: RerenderSettings | None = None,
     views: SourceViews | None = None,
+    recorded: tuple[OccupancyLabel, VoxelGrid] | None = None,
 ) -> Prepared:
     """A prepared frame as ``rig`` would have recorded it.
 
-    Re-rendered depth stands in for lidar. Voxels count as seen by the cameras where :func:`visible_mask` says so.
+    Re-rendered depth stands in for lidar. Voxels count as seen by the cameras where :func:`visible_mask` says so. That
+    is decided on the grid of the recorded label where it is given, for which class a coarse voxel takes depends on
+    which of its parts are seen.
 
     Args:
         prepared: the source frame.
@@ -108,6 +114,7 @@ def rerender(
         grid: grid of the frame's occupancy label.
         settings: see :class:`RerenderSettings`.
         views: :func:`source_views` of the frame, when it is re-rendered for several rigs.
+        recorded: the label as recorded and its grid, of which ``grid`` may be a coarser cut-out.
     """
     s = settings or RerenderSettings()
     given = views or source_views(prepared, s.completion)
@@ -117,15 +124,16 @@ def rerender(
     )  # fmt: skip
     occupancy = prepared.occupancy
     if occupancy is not None:
-        visible = visible_mask(occupancy.camera_mask, grid, rig, seen.valid, s.visibility_margin)
-        occupancy = occupancy._replace(camera_mask=visible)
+        label, label_grid = recorded or (occupancy, grid)
+        visible = visible_mask(label.camera_mask, label_grid, rig, seen.valid, s.visibility_margin)
+        occupancy = label_on_grid(label._replace(camera_mask=visible), label_grid, grid, prepared.token)
     labelled = any(camera.semantics is not None for camera in prepared.cameras)
     cameras = tuple(_prepared_camera(i, seen, rig, labelled, s) for i in range(len(rig)))
     return replace(prepared, cameras=cameras, occupancy=occupancy)
 
 
 def visible_mask(
-    camera_mask: NDArray[np.bool_], grid: VoxelGrid, rig: VirtualRig, valid: Tensor | None = None, margin: int = 1
+    camera_mask: NDArray[np.generic], grid: VoxelGrid, rig: VirtualRig, valid: Tensor | None = None, margin: int = 1
 ) -> NDArray[np.bool_]:
     """Voxels that both a new camera has in its picture and the source's cameras saw.
 
@@ -133,7 +141,7 @@ def visible_mask(
     of, and the rigs are a few decimetres apart.
 
     Args:
-        camera_mask: (X, Y, Z) voxels the source's cameras see.
+        camera_mask: (X, Y, Z) bool or 0/1, voxels the source's cameras see.
         grid: of the mask.
         rig: the new cameras.
         valid: (M, h, w) bool, pixels of the new pictures that show something; None for all.
@@ -149,7 +157,7 @@ def visible_mask(
         if valid is not None:
             inside[inside] = valid[i].cpu().numpy()[row[inside].astype(int), column[inside].astype(int)]
         in_picture |= inside
-    masks = (in_picture.reshape(grid.shape), camera_mask)
+    masks = (in_picture.reshape(grid.shape), camera_mask != 0)
     if margin:
         block = np.ones((3, 3, 3), dtype=bool)
         masks = tuple(ndimage.binary_dilation(mask, block, iterations=margin) for mask in masks)

@@ -15,11 +15,17 @@ from ugocc.adaptation.rig import RandomRigSettings, VirtualRig, random_rig, turn
 from ugocc.data.batch import Batch
 from ugocc.data.cache import digest, load_prepared, save_prepared
 from ugocc.data.dataset import FrameDataset
+from ugocc.data.frame import OccupancyLabel
+from ugocc.data.occupancy import cut
 from ugocc.data.prepare import Prepared
 from ugocc.errors import DataError
+from ugocc.geometry.grid import VoxelGrid
 
 KINDS: Final = ("target", "turned", "random")
 """Kinds of rigs: the target's own, the target's turned by any angle, and random ones about it."""
+
+_MAKING: Final = 2
+"""Raised when the same settings make other frames than before, so that kept ones are made anew."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,9 @@ class RigTransferSettings:
 
     share: float = 0.75
     """Share of the source samples that are re-rendered; 0 leaves rig transfer out."""
+    beside: bool = False
+    """Whether a re-rendered sample is learned from beside the recorded one, in the same step, or in its place. Beside
+    costs a second pass and forgets nothing of the source."""
     target: int = 1
     """Versions of every source frame as cameras of the target would see it."""
     turned: int = 1
@@ -90,15 +99,18 @@ class TransferredDataset(Dataset[Batch]):
     def versions(self, index: int, numbers: Sequence[int]) -> list[Prepared]:
         """Versions of a frame by number, from the cache if they are there; its depth is completed once."""
         views: SourceViews | None = None
+        recorded: tuple[OccupancyLabel, VoxelGrid] | None = None
         made = []
         for number in numbers:
             rig = self.rig(index, number)
             file, key = self._file(index, rig)
             found = load_prepared(file, key) if file else None
             if found is None:
-                prepared = self.source.prepared(index)
+                prepared, frame = self.source.prepared(index), self.source.frame(index)
                 views = views or source_views(prepared, self.settings.rerender.completion)
-                found = rerender(prepared, rig, self.source.settings.grid, self.settings.rerender, views)
+                if recorded is None and frame.occupancy is not None:
+                    recorded = cut(frame.occupancy(), frame.occupancy_grid, self.source.settings.grid, frame.token)
+                found = rerender(prepared, rig, self.source.settings.grid, self.settings.rerender, views, recorded)
                 if file:
                     save_prepared(file, found, key)
             made.append(found)
@@ -122,7 +134,7 @@ class TransferredDataset(Dataset[Batch]):
         if self.source.cache is None:
             return None, ""
         frame = self.source.frame(index)
-        key = digest((self.source.cache.key(frame), rig, self.settings.rerender))
+        key = digest((_MAKING, self.source.cache.key(frame), rig, self.settings.rerender))
         return self.source.cache.folder / "transferred" / f"{key[:32]}.safetensors", key
 
 

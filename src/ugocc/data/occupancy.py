@@ -53,12 +53,26 @@ def label_on_grid(
     Raises:
         DataError: a label of another shape than its grid, or a grid that does not fit, naming ``where``.
     """
+    part, part_grid = cut(label, label_grid, grid, where)
+    factor = part_grid.shape[0] // grid.shape[0]
+    return part if factor == 1 else coarsen(part, factor)
+
+
+def cut(
+    label: OccupancyLabel, label_grid: VoxelGrid, grid: VoxelGrid, where: object = "occupancy"
+) -> tuple[OccupancyLabel, VoxelGrid]:
+    """The part of a label inside ``grid``, in voxels of its own size, and the grid of that part.
+
+    Raises:
+        DataError: as :func:`label_on_grid`.
+    """
     for name, array in label._asdict().items():
         if array.shape != label_grid.shape:
             raise DataError(where, name, f"shape {array.shape}", f"shape {label_grid.shape}")
     factor, box = _box(label_grid, grid, where)
-    cut = OccupancyLabel(label.semantics[box], label.camera_mask[box] != 0, label.lidar_mask[box] != 0)
-    return cut if factor == 1 else coarsen(cut, factor)
+    x, y, z = (n * factor for n in grid.shape)
+    part = OccupancyLabel(label.semantics[box], label.camera_mask[box] != 0, label.lidar_mask[box] != 0)
+    return part, VoxelGrid(grid.lower, (x, y, z), label_grid.voxel_size)
 
 
 def coarsen(label: OccupancyLabel, factor: int) -> OccupancyLabel:

@@ -69,21 +69,20 @@ class Adaptation(LightningModule):
         torch.manual_seed(seed)
         target = refuse_labels(pair.target.now)
         progress = step / max(recipe.optim.steps, 1)
-        of_source = self.model(pair.source.now)
-        terms = supervised_losses(
-            of_source, pair.source.now, recipe.occupancy_loss, recipe.depth_loss, recipe.semantic_loss
-        )
-        terms |= self._photometric(of_source, pair.source, "source")
+        of_source = [self.model(moments.now) for moments in pair.sources]
+        each = [self._source_losses(*seen) for seen in zip(of_source, pair.sources, strict=True)]
+        terms = {k: torch.stack([t[k] for t in each if k in t]).sum() / len(each) for t in each for k in t}
         if recipe.learns_from_target:
             of_target, of_target_terms = self._target_losses(target, pair.target, progress, seed)
             terms |= of_target_terms
             if self.classifier is not None:
                 strength = reversal_strength(progress, recipe.adversary)
-                fleets = torch.cat([pair.source.now.fleet, target.fleet])
-                told = domain_loss(self.classifier, torch.cat([of_source.bev, of_target.bev]), fleets, strength)
+                fleets = torch.cat([*(moments.now.fleet for moments in pair.sources), target.fleet])
+                features = torch.cat([*(p.bev for p in of_source), of_target.bev])
+                told = domain_loss(self.classifier, features, fleets, strength)
                 terms["adversary"] = recipe.adversary.weight * told.loss
                 self.log("domain_accuracy", told.accuracy.detach(), batch_size=1)
-        total = check_finite(terms, (*pair.source.now.tokens, *target.tokens))
+        total = check_finite(terms, (*pair.sources[0].now.tokens, *target.tokens))
         self.log("loss", total.detach(), batch_size=1)
         self.log_dict({f"loss/{k}": v.detach() for k, v in terms.items()}, batch_size=1)
         return total
@@ -101,7 +100,14 @@ class Adaptation(LightningModule):
 
     def transfer_batch_to_device(self, batch: Pair, device: torch.device, dataloader_idx: int) -> Pair:
         """Both fleets' samples and their neighbours."""
-        return Pair(*(_moments_to(moments, device) for moments in batch))
+        return Pair(tuple(_moments_to(moments, device) for moments in batch.sources), _moments_to(batch.target, device))
+
+    def _source_losses(self, prediction: Prediction, moments: Moments) -> dict[str, Tensor]:
+        recipe = self.recipe
+        terms = supervised_losses(
+            prediction, moments.now, recipe.occupancy_loss, recipe.depth_loss, recipe.semantic_loss
+        )
+        return terms | self._photometric(prediction, moments, "source")
 
     def _target_losses(
         self, target: Batch, moments: Moments, progress: float, seed: int

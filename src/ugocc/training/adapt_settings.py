@@ -46,6 +46,8 @@ class ChoiceSettings:
 
     candidates: int = 5
     """Teachers kept for the choice, evenly spaced over the steps, the last one included; 1 takes the last."""
+    margin: float = 0.01
+    """How much better than the last candidate an earlier one must score to be chosen."""
     frames: int = 16
     """Frames of the target that the label-free scores are taken of."""
     statistics_frames: int = 100

@@ -26,7 +26,8 @@ class Moments(NamedTuple):
 class Pair(NamedTuple):
     """One step's samples of both fleets."""
 
-    source: Moments
+    sources: tuple[Moments, ...]
+    """The source's samples as recorded or re-rendered, or both, which are then not normalised together."""
     target: Moments
 
 
@@ -74,11 +75,15 @@ class PairDataset(Dataset[Pair]):
     def __getitem__(self, item: tuple[Visit, Visit]) -> Pair:
         """Samples (index, visit) of the source and of the target."""
         of_source, of_target = item
-        if self.source.chosen_version(of_source) is None:
-            return Pair(self.original[of_source], self.target[of_target])
-        now = self.source[of_source]
-        absent = OtherTime(now, torch.tensor([False]))
-        return Pair(Moments(now, (absent,) * len(self.original.times)), self.target[of_target])
+        sources = []
+        transferred = self.source.chosen_version(of_source) is not None
+        if not transferred or self.source.settings.beside:
+            sources.append(self.original[of_source])
+        if transferred:
+            now = self.source[of_source]
+            absent = OtherTime(now, torch.tensor([False]))
+            sources.append(Moments(now, (absent,) * len(self.original.times)))
+        return Pair(tuple(sources), self.target[of_target])
 
 
 def join_moments(moments: list[Moments]) -> Moments:
@@ -92,4 +97,6 @@ def join_moments(moments: list[Moments]) -> Moments:
 
 def join_pairs(pairs: list[Pair]) -> Pair:
     """Several samples of each fleet as one batch of each."""
-    return Pair(join_moments([p.source for p in pairs]), join_moments([p.target for p in pairs]))
+    most = max(len(p.sources) for p in pairs)
+    sources = tuple(join_moments([p.sources[i] for p in pairs if i < len(p.sources)]) for i in range(most))
+    return Pair(sources, join_moments([p.target for p in pairs]))

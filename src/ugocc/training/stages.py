@@ -187,11 +187,20 @@ def choose(model: OccupancyModel, recipe: AdaptRecipe, target: FrameDataset) -> 
         combined.append(scores.combined)
         scored.append({"step": int(file.stem), **scores.numbers()})
         print(f"label-free score of step {int(file.stem)}: {scores.combined:.4f}", flush=True)
-    best = combined.index(max(combined)) if combined else len(files) - 1
     if not files:
         return {}
+    best = best_candidate(combined, recipe.choice.margin) if combined else len(files) - 1
     model.load_state_dict(load_tensors(files[best]))
     return {"step": int(files[best].stem), "candidates": scored}
+
+
+def best_candidate(scores: Sequence[float], margin: float) -> int:
+    """Index of the last score, or of the best one if that is higher by more than ``margin``.
+
+    Scores of one model differ by less than their noise, and the last one has had its learning rate lowered.
+    """
+    best = max(range(len(scores)), key=lambda i: scores[i])
+    return best if scores[best] > scores[-1] + margin else len(scores) - 1
 
 
 def adapt_recipe(name: str, size: str) -> AdaptRecipe:
@@ -203,7 +212,7 @@ def adapt_recipe(name: str, size: str) -> AdaptRecipe:
     return replace(
         recipe,
         augment=replace(stage_one.augment, colour=0.3, crop=0.15, scale=(-0.1, 0.15)),
-        rig_transfer=RigTransferSettings(share=0.6),
+        rig_transfer=RigTransferSettings(share=1.0, beside=True),
         earlier=EarlierStages(1800, 100),
         weights=replace(recipe.weights, pseudo_labels=1.0, semantics=0.5, photometric_source=0.0),
         adversary=AdversarySettings(weight=0.1),
