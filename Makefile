@@ -5,7 +5,7 @@ export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 
 .PHONY: demo test check clean
 
-demo: .venv/.demo            ## set up, train on six, evaluate on both fleets, write tables, pictures and a film
+demo: .venv/.demo            ## set up, train on six, adapt to five, evaluate on both, write tables, pictures and films
 	$(BIN)/ugocc demo
 
 test: .venv/.test            ## set up and run the tests

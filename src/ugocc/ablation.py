@@ -92,7 +92,7 @@ def run_variant(settings: AblationSettings, direction: str, variant: str, seed: 
     source, target = direction.split("-")
     folder = settings.out / direction / f"seed-{seed}"
     own = folder / variant.replace(" ", "-")
-    model = _train(settings, direction, variant, seed, folder, own)
+    model = train_variant(settings, direction, variant, seed)
     card = read_card(model)
     path = own / f"{settings.split}.json"
     own.mkdir(parents=True, exist_ok=True)
@@ -160,9 +160,12 @@ def variant_recipe(full: AdaptRecipe, variant: str) -> AdaptRecipe:
     return replace(full, variant=variant, **changes[variant])
 
 
-def _train(settings: AblationSettings, direction: str, variant: str, seed: int, folder: Path, own: Path) -> Path:
-    full = base_recipe(settings, direction, seed, folder)
+def train_variant(settings: AblationSettings, direction: str, variant: str, seed: int) -> Path:
+    """Train a variant unless it is trained; returns its model folder."""
     source, target = direction.split("-")
+    folder = settings.out / direction / f"seed-{seed}"
+    own = folder / variant.replace(" ", "-")
+    full = base_recipe(settings, direction, seed, folder)
     if variant == "source-only":
         return train_source(_plain(settings, full, source))
     if variant == "oracle":

@@ -6,6 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ugocc.adaptation.rig import rig_of_frame
+from ugocc.adaptation.transferred import RigTransferSettings, TransferredDataset
 from ugocc.data.batch import Batch
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
@@ -15,7 +17,15 @@ from ugocc.training import adapt
 from ugocc.training.adapt_settings import AdaptRecipe
 from ugocc.training.chain import adapt as adapt_chain
 from ugocc.training.checkpoint import load_model, read_card, save_model
-from ugocc.training.stages import candidate_steps, parse_adapt_recipe, pretrain_recipe, spaced, train_adapt
+from ugocc.training.moments import MomentDataset, PairDataset, join_pairs
+from ugocc.training.stages import (
+    best_candidate,
+    candidate_steps,
+    parse_adapt_recipe,
+    pretrain_recipe,
+    spaced,
+    train_adapt,
+)
 
 NAME = "flashocc"
 
@@ -202,3 +212,33 @@ def test_candidates_and_frames_are_evenly_spaced() -> None:
     assert candidate_steps(0, 3) == []
     assert spaced(10, 3) == [1, 5, 8]
     assert spaced(3, 100) == [0, 1, 2]
+
+
+def test_the_last_candidate_unless_clearly_beaten() -> None:
+    assert best_candidate([0.5, 0.505, 0.5], margin=0.01) == 2
+    assert best_candidate([0.5, 0.52, 0.5], margin=0.01) == 1
+    assert best_candidate([0.5, 0.505, 0.5], margin=0.0) == 1
+    assert best_candidate([0.3], margin=0.01) == 0
+
+
+def test_a_re_rendered_sample_beside_the_recorded_one(tiny_fleets: Path, tmp_path: Path) -> None:
+    recipe = _recipe(tiny_fleets, tmp_path / "run")
+    inputs = recipe.model.input
+    source = FrameDataset(open_fleet(tiny_fleets / "six", "train", "six"), inputs)
+    target = FrameDataset(open_fleet(tiny_fleets / "five", "train", "five"), inputs, fleet_id=1, labelled=False)
+    rigs = [rig_of_frame(target.frame(0), inputs.height, inputs.width)]
+    other = MomentDataset(target, ())
+
+    def sources(settings: RigTransferSettings) -> list[list[int]]:
+        pairs = PairDataset(TransferredDataset(source, rigs, settings), other)
+        joined = join_pairs([pairs[(0, visit), (0, 0)] for visit in range(4)])
+        return [[len(sample[sample.nonzero()[:, 0]]) for sample in m.now.camera_mask] for m in joined.sources]
+
+    assert sources(RigTransferSettings(share=1.0, beside=True)) == [[6] * 4, [5] * 4]
+    assert sources(RigTransferSettings(share=1.0)) == [[5] * 4]
+    assert sources(RigTransferSettings(share=0.0, beside=True)) == [[6] * 4]
+    (mixed,) = sources(RigTransferSettings(share=0.5))
+    assert set(mixed) == {5, 6}
+    recorded, transferred = sources(RigTransferSettings(share=0.5, beside=True))
+    assert len(recorded) == 4
+    assert len(transferred) == mixed.count(5)

@@ -177,12 +177,12 @@ def fb_occ(size: str) -> ModelSettings:
 
 def ugocc(size: str) -> ModelSettings:
     """UGOCC: FB-OCC made to adapt; its smaller sizes are those of the fast variant, :func:`ugocc_2d`."""
-    return _adaptable("ugocc", fb_occ(size) if size == "full" else flashocc(size))
+    return _with_attention("ugocc", fb_occ(size) if size == "full" else flashocc(size))
 
 
 def ugocc_2d(size: str) -> ModelSettings:
     """The fast variant of UGOCC: a bird's-eye view in place of a volume."""
-    return _adaptable("ugocc-2d", flashocc(size))
+    return _with_attention("ugocc-2d", flashocc(size))
 
 
 MODELS: Final[dict[str, Callable[[str], ModelSettings]]] = {
@@ -231,13 +231,17 @@ def _lifted(
     return ModelSettings(name, size, _input(size), images, depth, lift, flat, volume)
 
 
-def _adaptable(name: str, base: ModelSettings) -> ModelSettings:
+def adaptable(settings: ModelSettings) -> ModelSettings:
+    """The same network with depth for any camera: canonical, and trained on noisy calibrations."""
+    return replace(settings, depth_net=replace(settings.depth_net, camera_noise=0.05, canonical=True))
+
+
+def _with_attention(name: str, base: ModelSettings) -> ModelSettings:
     """A model with what transfers between fleets: both attentions, and depth for any camera."""
     width = {"full": 128, "laptop": 48, "debug": 8}[base.size]
     return replace(
-        base,
+        adaptable(base),
         name=name,
-        depth_net=replace(base.depth_net, camera_noise=0.05, canonical=True),
         semantic_attention=SemanticAttentionSettings(channels=width),
         bev_attention=base.bev_attention or _bev_attention(base.size, query_stride=2),
     )

@@ -28,7 +28,7 @@ from ugocc.data.frame import FrameSource
 from ugocc.data.source import open_fleet
 from ugocc.data.teacher_maps import with_teacher_maps
 from ugocc.errors import DataError
-from ugocc.models.assemble import OccupancyModel, build_model
+from ugocc.models.assemble import OccupancyModel, adaptable, build_model
 from ugocc.models.camera_vector import camera_vector
 from ugocc.models.cameras import real_cameras
 from ugocc.models.depth_net import CameraNorm
@@ -204,9 +204,13 @@ def best_candidate(scores: Sequence[float], margin: float) -> int:
 
 
 def adapt_recipe(name: str, size: str) -> AdaptRecipe:
-    """The defaults of stage 3 for a model: METHOD's for the full size, those of a short training below it."""
+    """The defaults of stage 3 for a model: METHOD's for the full size, those of a short training below it.
+
+    Any network that lifts can be adapted; what it is given for it is depth for any camera.
+    """
     stage_one = source_recipe(name, size)
-    recipe = AdaptRecipe(model=stage_one.model, occupancy_loss=stage_one.occupancy_loss)
+    model = adaptable(stage_one.model)
+    recipe = AdaptRecipe(model=model, occupancy_loss=stage_one.occupancy_loss)
     if size == "full":
         return replace(recipe, optim=replace(stage_one.optim, steps=20_000, lr=2e-5))
     return replace(
