@@ -19,12 +19,12 @@ from torch import Tensor
 from ugocc.adaptation.completion import CompletionSettings, complete_depth
 from ugocc.adaptation.rig import Matrices, VirtualRig
 from ugocc.adaptation.rig_transfer import TransferredView, TransferSettings, transfer
-from ugocc.data.depth_map import rasterise_depth
+from ugocc.data.depth_map import lidar_points_in_camera, rasterise_depth
 from ugocc.data.frame import OccupancyLabel
 from ugocc.data.occupancy import label_on_grid
 from ugocc.data.prepare import Prepared, PreparedCamera
 from ugocc.geometry.grid import VoxelGrid
-from ugocc.geometry.rigid import inverse
+from ugocc.geometry.rigid import inverse, transform
 from ugocc.labels import UNKNOWN
 
 
@@ -36,9 +36,10 @@ class RerenderSettings:
     """From lidar to dense depth."""
     transfer: TransferSettings = field(default_factory=TransferSettings)
     """From the source's cameras to the new ones."""
-    supervised_confidence: float = 0.3
-    """Least confidence of re-rendered depth that is handed on as lidar depth."""
-    visibility_margin: int = 1
+    lidar_tolerance: float = 0.1
+    """A return of the source's lidar is a return in a new picture if its depth there differs by no more than this share
+    from the re-rendered one; others are hidden from the new camera."""
+    visibility_margin: int = 0
     """Voxels of the recorded label by which the new field of view and the source's camera mask are widened before they
     are intersected."""
 
@@ -104,9 +105,10 @@ def rerender(
 ) -> Prepared:
     """A prepared frame as ``rig`` would have recorded it.
 
-    Re-rendered depth stands in for lidar. Voxels count as seen by the cameras where :func:`visible_mask` says so. That
-    is decided on the grid of the recorded label where it is given, for which class a coarse voxel takes depends on
-    which of its parts are seen.
+    Its lidar is the source's own, as the new cameras would see it: what is nearest in a cell of completed, dense depth
+    is nearer than what is nearest in a cell of a sweep. Voxels count as seen by the cameras where :func:`visible_mask`
+    says so. That is decided on the grid of the recorded label where it is given, for which class a coarse voxel takes
+    depends on which of its parts are seen.
 
     Args:
         prepared: the source frame.
@@ -128,12 +130,13 @@ def rerender(
         visible = visible_mask(label.camera_mask, label_grid, rig, seen.valid, s.visibility_margin)
         occupancy = label_on_grid(label._replace(camera_mask=visible), label_grid, grid, prepared.token)
     labelled = any(camera.semantics is not None for camera in prepared.cameras)
-    cameras = tuple(_prepared_camera(i, seen, rig, labelled, s) for i in range(len(rig)))
+    returns = lidar_returns(prepared)
+    cameras = tuple(_prepared_camera(i, seen, rig, labelled, returns, s.lidar_tolerance) for i in range(len(rig)))
     return replace(prepared, cameras=cameras, occupancy=occupancy)
 
 
 def visible_mask(
-    camera_mask: NDArray[np.generic], grid: VoxelGrid, rig: VirtualRig, valid: Tensor | None = None, margin: int = 1
+    camera_mask: NDArray[np.generic], grid: VoxelGrid, rig: VirtualRig, valid: Tensor | None = None, margin: int = 0
 ) -> NDArray[np.bool_]:
     """Voxels that both a new camera has in its picture and the source's cameras saw.
 
@@ -170,19 +173,31 @@ def _centres(grid: VoxelGrid) -> NDArray[np.float32]:
     return np.ascontiguousarray(grid.centres().reshape(-1, 3).T.astype(np.float32))
 
 
+def lidar_returns(prepared: Prepared) -> NDArray[np.float64]:
+    """(P, 3) the lidar returns of all cameras of a prepared frame, metres in the key ego frame."""
+    points = [np.zeros((0, 3))]
+    for camera in prepared.cameras:
+        u, v, depth = camera.lidar.astype(np.float64).T
+        pixels = np.stack([u, v, np.ones_like(u)])
+        rays = np.linalg.inv(camera.prepared_T_recorded @ camera.intrinsics) @ pixels
+        points.append(transform(camera.ego_T_camera, (rays * depth).T))
+    return np.concatenate(points)
+
+
 def _prepared_camera(
-    index: int, seen: TransferredView, rig: VirtualRig, labelled: bool, s: RerenderSettings
+    index: int, seen: TransferredView, rig: VirtualRig, labelled: bool, returns: NDArray[np.float64], tolerance: float
 ) -> PreparedCamera:
-    depth = seen.depth[index].cpu().numpy()
-    sure = (depth > 0) & (seen.confidence[index].cpu().numpy() >= s.supervised_confidence)
-    row, column = np.nonzero(sure)
+    pose, k = rig.ego_T_camera[index], rig.intrinsics[index]
+    lidar = lidar_points_in_camera(returns, pose, k, rig.width, rig.height)
+    column, row = (np.floor(lidar[:, :2] + 0.5).astype(int)).T
+    shown = seen.depth[index].cpu().numpy()[row.clip(0, rig.height - 1), column.clip(0, rig.width - 1)]
     return PreparedCamera(
         name=f"virtual {index}",
         image=(seen.images[index] * 255 + 0.5).clamp(0, 255).to(torch.uint8).cpu().numpy(),
         semantics=seen.semantics[index].cpu().numpy() if labelled else None,
         visible=seen.valid[index].cpu().numpy(),
-        lidar=np.column_stack([column, row, depth[row, column]]).astype(np.float32),
-        intrinsics=rig.intrinsics[index],
+        lidar=lidar[np.abs(lidar[:, 2] - shown) <= tolerance * shown],
+        intrinsics=k,
         prepared_T_recorded=np.eye(3),
-        ego_T_camera=rig.ego_T_camera[index],
+        ego_T_camera=pose,
     )

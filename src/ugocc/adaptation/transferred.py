@@ -24,7 +24,7 @@ from ugocc.geometry.grid import VoxelGrid
 KINDS: Final = ("target", "turned", "random")
 """Kinds of rigs: the target's own, the target's turned by any angle, and random ones about it."""
 
-_MAKING: Final = 2
+_MAKING: Final = 3
 """Raised when the same settings make other frames than before, so that kept ones are made anew."""
 
 
