@@ -55,6 +55,13 @@ def test_the_table_joins_seeds_and_keeps_fleets_apart() -> None:
     assert "±" not in lines[3]
 
 
+def test_the_table_shows_the_error_of_depth_where_it_was_measured() -> None:
+    head, _, line = markdown_table([replace(ROW, depth={"abs_rel": 0.1234})]).splitlines()
+    cells = dict(zip(head.split(" | "), line.split(" | "), strict=True))
+    assert cells["depth AbsRel"] == "0.123"
+    assert markdown_table([ROW]).splitlines()[2].split(" | ")[9] == "-"
+
+
 def test_blocks_of_a_page_are_replaced_and_nothing_else() -> None:
     page = "a\n<!-- t -->\nold\n<!-- /t -->\nb\n"
     assert replace_block(page, "t", "new\n") == "a\n<!-- t -->\nnew\n<!-- /t -->\nb\n"

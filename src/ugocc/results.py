@@ -121,13 +121,14 @@ def markdown_table(rows: Iterable[Row]) -> str:
         "mIoU",
         "occupied IoU",
         "RayIoU",
+        "depth AbsRel",
         *names,
     ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * 5 + "--:|" * (len(head) - 5)]
     for key, group in groups.items():
         rays = [r.ray_iou["mean"] for r in group if "mean" in r.ray_iou]
         cells = [*key, str(len(group)), _mean([r.miou for r in group]), _mean([r.iou_occupied for r in group])]
-        cells += [_mean(rays)]
+        cells += [_mean(rays), _mean([r.depth["abs_rel"] for r in group if "abs_rel" in r.depth], digits=3)]
         for name in names:
             cells.append(_mean([v for r in group if (v := r.per_class.get(name)) is not None]))
         lines.append("| " + " | ".join(cells) + " |")
@@ -199,8 +200,8 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _mean(values: Sequence[float]) -> str:
+def _mean(values: Sequence[float], digits: int = 1) -> str:
     if not values:
         return "-"
-    text = f"{fmean(values):.1f}"
-    return f"{text} ± {pstdev(values):.1f}" if len(values) > 1 else text
+    text = f"{fmean(values):.{digits}f}"
+    return f"{text} ± {pstdev(values):.{digits}f}" if len(values) > 1 else text
