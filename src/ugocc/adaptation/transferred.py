@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -126,9 +126,15 @@ class TransferredDataset(Dataset[Batch]):
             return turned(rig, rng.uniform(-np.pi, np.pi))
         return random_rig(rig, rng, self.settings.rigs)
 
-    def fill(self, workers: int) -> DataLoader[int]:
-        """A loader that, run through, has every version in the cache; it yields one number per frame."""
-        return DataLoader(_Fill(self), batch_size=None, num_workers=workers)
+    def fill(self, visits: Iterable[tuple[int, int]], workers: int) -> DataLoader[int]:
+        """A loader that, run through, has what these visits of samples show in the cache; one number per frame."""
+        numbers: dict[int, set[int]] = {}
+        for item in visits:
+            number = self.chosen_version(item)
+            if number is not None:
+                numbers.setdefault(item[0], set()).add(number)
+        wanted = [(index, sorted(versions)) for index, versions in sorted(numbers.items())]
+        return DataLoader(_Fill(self, wanted), batch_size=None, num_workers=workers)
 
     def _file(self, index: int, rig: VirtualRig) -> tuple[Path | None, str]:
         if self.source.cache is None:
@@ -139,14 +145,15 @@ class TransferredDataset(Dataset[Batch]):
 
 
 class _Fill(Dataset[int]):
-    """Making every version of a frame, frame by frame."""
+    """Making versions of frames, frame by frame."""
 
-    def __init__(self, data: TransferredDataset) -> None:
-        self.data = data
+    def __init__(self, data: TransferredDataset, wanted: Sequence[tuple[int, Sequence[int]]]) -> None:
+        self.data, self.wanted = data, wanted
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self.wanted)
 
-    def __getitem__(self, index: int) -> int:
-        self.data.versions(index, range(self.data.settings.versions))
+    def __getitem__(self, place: int) -> int:
+        index, numbers = self.wanted[place]
+        self.data.versions(index, numbers)
         return index

@@ -26,7 +26,7 @@ from ugocc.viz.pictures import prediction_picture
 class PredictSettings:
     """Prediction of a folder of recordings."""
 
-    checkpoint: Path = Path("runs/demo/six-five/seed-0/full/model")
+    checkpoint: Path = Path("runs/demo/full/model")
     """Model folder (model.json and model.safetensors)."""
     root: Path = Path("data/embedded/five")
     """Folder of the recordings: nuScenes, Waymo v2 or own-fleet layout; labels are not needed."""

@@ -22,7 +22,7 @@ class TestSettings:
 
     __test__ = False  # not a test of pytest's
 
-    checkpoint: Path = Path("runs/demo/six-five/seed-0/full/model")
+    checkpoint: Path = Path("runs/demo/full/model")
     """Model folder (model.json and model.safetensors)."""
     root: Path = Path("data/embedded/five")
     """Folder of the fleet: nuScenes, Waymo v2 or own-fleet layout."""

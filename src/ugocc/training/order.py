@@ -42,6 +42,10 @@ class StepOrder(Sampler[list[Visit]]):
             yield [self._visit(first + i) for i in range(self.batch_size)]
             step += 1
 
+    def visits(self, steps: int, world: int = 1) -> Iterator[Visit]:
+        """What all of ``world`` processes together see in the first ``steps``."""
+        return (self._visit(position) for position in range(steps * world * self.batch_size))
+
     def _visit(self, position: int) -> Visit:
         visit, place = divmod(position, self.length)
         return int(np.random.default_rng((self.seed, visit)).permutation(self.length)[place]), visit

@@ -128,17 +128,19 @@ def _train(task: Adaptation, source: FrameDataset, target: FrameDataset) -> None
         rig_of_frame(target.frame(i), source.settings.height, source.settings.width) for i in spaced(len(target), 20)
     ]
     transferred = TransferredDataset(source, rigs, recipe.rig_transfer)
+    size = recipe.optim.batch_size
+    of_source = StepOrder(len(source), size, run.seed)
     if recipe.rig_transfer.share and source.cache is not None:
         what = f"re-render {source.source.fleet} for the rig of {target.source.fleet}"
-        for _ in track(transferred.fill(os.cpu_count() or 1), what, total=len(transferred)):
+        making = transferred.fill(of_source.visits(recipe.optim.steps, run.devices), os.cpu_count() or 1)
+        for _ in track(making, what):
             pass
     if recipe.start is None:
         know_cameras(task.model, (transferred[i, 0] for i in spaced(len(source), 40)))
         task.teacher.load_state_dict(task.model.state_dict())
     around = recipe.looks_around
     pairs = PairDataset(transferred, MomentDataset(target, around), around if recipe.weights.photometric_source else ())
-    size = recipe.optim.batch_size
-    order = PairOrder(StepOrder(len(source), size, run.seed), StepOrder(len(target), size, run.seed + 1))
+    order = PairOrder(of_source, StepOrder(len(target), size, run.seed + 1))
     what = f"{recipe.variant}: {source.source.fleet} to {target.source.fleet}"
     keeper = KeepCandidates(run.folder / "candidates", recipe.choice.candidates)
     fit(task, loader(pairs, order, run.workers, join_pairs), order, recipe.optim, run, what, [keeper])
