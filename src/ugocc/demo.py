@@ -26,7 +26,6 @@ from ugocc.data.source import open_fleet
 from ugocc.data.synthetic.build import RenderSettings, render_fleets
 from ugocc.evaluation.evaluate import evaluate
 from ugocc.labels import UNKNOWN
-from ugocc.models.assemble import adaptable
 from ugocc.results import Row, markdown_table, read_results, write_results, write_text
 from ugocc.serving.predictor import Predictor
 from ugocc.serving.tables import order
@@ -59,7 +58,7 @@ class DemoSettings:
     """Size of the network; debug only shows that everything runs."""
     seed: int = 0
     """Seed of the training."""
-    steps: tuple[int, int] = (1900, 400)
+    steps: tuple[int, int] = (2400, 250)
     """Steps of training on the source and of adaptation; the oracle takes as many as both."""
     scenes: int = 1
     """Test scenes of each fleet that are filmed."""
@@ -104,10 +103,11 @@ def _say(step: int, what: str, where: Path) -> None:
 def labelled_recipe(settings: DemoSettings, fleet: str, variant: str, steps: int) -> SourceRecipe:
     """The defaults of ``ugocc fit``, with depth for any camera."""
     recipe = source_recipe(settings.model, settings.size)
+    network = replace(recipe.model, depth_net=replace(recipe.model.depth_net, canonical=True))
     return replace(
         recipe,
         variant=variant,
-        model=adaptable(recipe.model),
+        model=network,
         source=FleetSettings(settings.fleets.root / fleet),
         optim=replace(recipe.optim, steps=steps),
         run=RunSettings(settings.out / variant, seed=settings.seed, cache=settings.cache),
@@ -115,14 +115,16 @@ def labelled_recipe(settings: DemoSettings, fleet: str, variant: str, steps: int
 
 
 def unlabelled_recipe(settings: DemoSettings, start: Path) -> AdaptRecipe:
-    """The defaults of ``ugocc adapt --start``, with a rate that lets a few hundred steps learn another rig."""
+    """The defaults of ``ugocc adapt --start``, made short: a rate that lets a few hundred steps learn another rig, the
+    last teacher as the result, and no photometric losses, for which every target frame would be read three times."""
     recipe = adapt_recipe(settings.model, settings.size)
     return replace(
         recipe,
         start=start,
         source=FleetSettings(settings.fleets.root / SOURCE),
         target=FleetSettings(settings.fleets.root / TARGET),
-        choice=replace(recipe.choice, candidates=2),
+        weights=replace(recipe.weights, photometric_target=0.0),
+        choice=replace(recipe.choice, candidates=1),
         optim=replace(recipe.optim, steps=settings.steps[1], lr=1e-3),
         run=RunSettings(settings.out / "full", seed=settings.seed, cache=settings.cache),
     )
