@@ -14,6 +14,7 @@ from ugocc.losses.depth import DepthLossSettings, depth_loss
 from ugocc.losses.occupancy import OccupancyLossSettings, occupancy_loss
 from ugocc.losses.semantics import SemanticLossSettings, semantic_loss
 from ugocc.models.assemble import MODELS, SIZES, build_model, model_settings
+from ugocc.models.cross_view import CrossViewSettings
 from ugocc.models.depth_net import GROUND_NUMBERS
 from ugocc.models.semantic_attention import SemanticAttention
 from ugocc.models.settings import ModelSettings
@@ -277,3 +278,13 @@ def test_unknown_names_and_settings_that_do_not_fit():
         build_model(replace(look_back, bev_attention=replace(look_back.bev_attention, query_stride=5)))
     with pytest.raises(DataError, match="divisible by 8"):
         build_model(replace(settings, input=replace(settings.input, width=180)))
+
+
+def test_cross_view_attention_is_a_setting(make_batch):
+    plain_settings = debug("ugocc")
+    settings = replace(plain_settings, cross_view=CrossViewSettings(layers=1, heads=2, stride=32))
+    model, batch = built(settings).train(), make_batch(plain_settings.input, cameras=3)
+    total_loss(model(batch), batch).backward()
+    assert model.cross_view.result.weight.grad.abs().sum() > 0
+    assert built(plain_settings).cross_view is None
+    assert build_settings(ModelSettings, plain(settings), "test") == settings

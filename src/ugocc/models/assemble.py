@@ -19,6 +19,7 @@ from ugocc.models.bev_attention import BevAttention, BevAttentionSettings
 from ugocc.models.bev_encoder import BevEncoder, BevEncoderSettings
 from ugocc.models.camera_vector import camera_vector
 from ugocc.models.cameras import real_cameras
+from ugocc.models.cross_view import CrossView
 from ugocc.models.depth_net import DepthBinSettings, DepthNet, DepthNetSettings, bin_centres, bin_depths, ground_code
 from ugocc.models.heads import HeightHead, HeightHeadSettings, VoxelHead, VoxelHeadSettings
 from ugocc.models.image_encoder import ImageEncoder, ImageEncoderSettings
@@ -38,6 +39,8 @@ class OccupancyModel(nn.Module):
         grid, context = settings.input.grid, settings.depth_net.context_channels
         self.image_encoder = ImageEncoder(settings.image_encoder, pretrained)
         _check_image_size(settings.input, self.image_encoder.stride)
+        across, stride = settings.cross_view, self.image_encoder.stride
+        self.cross_view = None if across is None else CrossView(self.image_encoder.channels, stride, across)
         self.depth_net = DepthNet(self.image_encoder.channels, settings.depth_net)
         semantics = settings.semantic_attention
         self.semantic_attention = None if semantics is None else SemanticAttention(context, semantics)
@@ -51,6 +54,8 @@ class OccupancyModel(nn.Module):
         settings = self.settings.depth_net
         cameras = real_cameras(batch)
         features = self.image_encoder(cameras.images)
+        if self.cross_view is not None:
+            features = self.cross_view(features, cameras)
         ground = ground_code(cameras, settings, tuple(features.shape[-2:])) if settings.canonical else None
         context, depth_logits = self.depth_net(features, camera_vector(cameras, settings.canonical), ground)
         depth_logits = depth_logits.float()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ugocc.data.prepare import InputSettings
 from ugocc.models.bev_attention import BevAttentionSettings
 from ugocc.models.bev_encoder import BevEncoderSettings
+from ugocc.models.cross_view import CrossViewSettings
 from ugocc.models.depth_net import DepthNetSettings
 from ugocc.models.heads import HeightHeadSettings, VoxelHeadSettings
 from ugocc.models.image_encoder import ImageEncoderSettings
@@ -59,3 +60,5 @@ class ModelSettings:
     """Refines the context before it is lifted, and predicts 2D semantics."""
     bev_attention: BevAttentionSettings | None = None
     """Refines the lifted volume by looking back at the images."""
+    cross_view: CrossViewSettings | None = None
+    """Lets the cameras of a sample look at each other's features before depth is predicted."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ugocc.errors import DataError
+from ugocc.gaps import gap_table
 from ugocc.results import VARIANTS, Row, markdown_table, read_results, replace_block, write_text
 
 
@@ -18,7 +19,8 @@ class TableSettings:
     """Folder with result files, one folder each."""
     pages: tuple[Path, ...] = (Path("README.md"), Path("docs/results.md"))
     """Pages with ``<!-- results:NAME -->`` ... ``<!-- /results:NAME -->`` blocks; NAME is a folder of ``results``
-    whose result files, at any depth, become one table."""
+    whose result files, at any depth, become one table. A block ``gaps:NAME`` says how much of the distance to the
+    oracle every variant closes; the folders in NAME are directions, SOURCE-TARGET."""
 
 
 def write_tables(settings: TableSettings) -> None:
@@ -31,6 +33,10 @@ def write_tables(settings: TableSettings) -> None:
         text = page.read_text(encoding="utf-8")
         for name in re.findall(r"<!-- results:(\S+) -->", text):
             text = replace_block(text, f"results:{name}", markdown_table(rows_of(settings.results / name)))
+        for name in re.findall(r"<!-- gaps:(\S+) -->", text):
+            folders = sorted(folder for folder in (settings.results / name).iterdir() if folder.is_dir())
+            block = gap_table({folder.name: rows_of(folder) for folder in folders})
+            text = replace_block(text, f"gaps:{name}", block)
         write_text(page, text)
         print(f"tables: {page}")
 

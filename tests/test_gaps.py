@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+
+from ugocc.errors import DataError
+from ugocc.gaps import gap_closed, gap_table
+from ugocc.results import Row
+
+
+def row(variant: str, trained: str, evaluated: str, miou: float, seed: int = 0) -> Row:
+    return Row("m", variant, trained, evaluated, "test", seed, miou, 50.0, {}, 1.0)
+
+
+ROWS = [
+    row("source-only", "six", "five", 10.0),
+    row("source-only", "six", "six", 40.0),
+    row("strong source-only", "six", "five", 20.0),
+    row("full", "six", "five", 30.0),
+    row("full", "six", "six", 41.5),
+    row("oracle", "five", "five", 50.0),
+]
+
+
+def cells(table: str) -> dict[str, dict[str, str]]:
+    head, _, *lines = [[c.strip() for c in line.strip("|").split("|")] for line in table.splitlines()]
+    return {line[2]: dict(zip(head, line, strict=True)) for line in lines}
+
+
+def test_a_method_half_way_to_the_bar_closes_half_of_the_gap() -> None:
+    assert gap_closed(30, 10, 50) == 50
+    assert gap_closed(55, 10, 50) == 112.5
+    assert gap_closed(30, 50, 50) is None
+
+
+def test_the_table_says_how_far_every_variant_comes() -> None:
+    lines = cells(gap_table({"six-five": ROWS}))
+    assert list(lines) == ["source-only", "strong source-only", "full", "oracle"]
+    assert (lines["full"]["of plain gap"], lines["full"]["of strong gap"]) == ("50 %", "33 %")
+    assert (lines["full"]["mIoU, source"], lines["full"]["against source-only"]) == ("41.5", "+1.5")
+    assert lines["strong source-only"]["of strong gap"] == "0 %"
+    assert lines["oracle"]["mIoU, source"] == "-"
+
+
+def test_only_seeds_that_all_have_are_compared() -> None:
+    more = [*ROWS, row("full", "six", "five", 90.0, seed=1)]
+    assert cells(gap_table({"six-five": more}))["full"]["mIoU, target"] == "30.0"
+    both = [*more, *(row(r.variant, r.train_fleet, r.eval_fleet, r.miou, seed=1) for r in ROWS if r.variant != "full")]
+    full = cells(gap_table({"six-five": both}))["full"]
+    assert (full["seeds"], full["mIoU, target"], full["of plain gap"]) == ("2", "60.0 ± 30.0", "125 %")
+
+
+def test_without_a_bar_there_is_no_share_and_a_folder_must_name_a_direction() -> None:
+    lines = cells(gap_table({"six-five": [r for r in ROWS if r.variant != "oracle"]}))
+    assert lines["full"]["of plain gap"] == "-"
+    with pytest.raises(DataError, match="SOURCE-TARGET"):
+        gap_table({"six": ROWS})
