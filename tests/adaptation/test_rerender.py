@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,21 @@ def test_views_are_padded_and_padding_is_hidden(prepared: Prepared, six_cameras:
     np.testing.assert_allclose(views.intrinsics, six_cameras.intrinsics)
     ground = (views.semantics == 0) & views.pixel_mask
     assert (views.depth[ground] > 0).float().mean() > 0.99
+
+
+def test_depth_that_is_given_is_not_completed(prepared: Prepared, street: Any) -> None:
+    truth = [
+        street.view(c.prepared_T_recorded @ c.intrinsics, c.ego_T_camera, *c.image.shape[1:]).depth
+        for c in prepared.cameras
+    ]
+    views = source_views(prepared, dense=truth)
+    for i, depth in enumerate(truth):
+        shown = views.pixel_mask[i, : len(depth)].numpy()
+        np.testing.assert_array_equal(views.depth[i, : len(depth)].numpy(), np.where(shown, depth, 0))
+        np.testing.assert_array_equal(views.sky[i, : len(depth)].numpy(), shown & (depth == 0))
+    assert ((views.confidence > 0) == (views.depth > 0)).all()
+    unlabelled = replace(prepared, cameras=tuple(replace(c, semantics=None) for c in prepared.cameras))
+    np.testing.assert_array_equal(source_views(unlabelled, dense=truth).sky, views.sky)
 
 
 def test_the_result_goes_the_way_of_any_prepared_frame(

@@ -10,6 +10,7 @@ from ugocc.adaptation.rig import rig_of_frame
 from ugocc.adaptation.transferred import RigTransferSettings, TransferredDataset
 from ugocc.data.batch import Batch
 from ugocc.data.dataset import FrameDataset
+from ugocc.data.depth_maps import depth_files
 from ugocc.data.source import open_fleet
 from ugocc.errors import DataError
 from ugocc.labels import UNKNOWN
@@ -242,3 +243,23 @@ def test_a_re_rendered_sample_beside_the_recorded_one(tiny_fleets: Path, tmp_pat
     recorded, transferred = sources(RigTransferSettings(share=0.5, beside=True))
     assert len(recorded) == 4
     assert len(transferred) == mixed.count(5)
+
+
+def test_frames_are_re_rendered_from_dense_depth_where_it_is_given(tiny_fleets: Path, tmp_path: Path) -> None:
+    inputs = _recipe(tiny_fleets, tmp_path / "run").model.input
+    frames = open_fleet(tiny_fleets / "six", "train", "six")
+    source = FrameDataset(frames, inputs, cache=tmp_path / "cache")
+    rigs = [rig_of_frame(open_fleet(tiny_fleets / "five", "train", "five")[0], inputs.height, inputs.width)]
+    maps = tmp_path / "depth"
+    with pytest.raises(DataError, match="depth map of every picture of six"):
+        TransferredDataset(source, rigs, RigTransferSettings(depth_maps=maps))
+    for frame in frames:
+        for camera, path in zip(frame.cameras, depth_files(maps, frame), strict=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(tiny_fleets / "six" / "depth" / camera.name / f"{Path(camera.source).stem}.png")
+    completed = TransferredDataset(source, rigs, RigTransferSettings()).versions(0, [0])[0]
+    dense = TransferredDataset(source, rigs, RigTransferSettings(depth_maps=maps)).versions(0, [0])[0]
+    differences = [(a.image != b.image).mean() for a, b in zip(completed.cameras, dense.cameras, strict=True)]
+    assert 0 < max(differences) < 1
+    for a, b in zip(completed.cameras, dense.cameras, strict=True):
+        assert (a.ego_T_camera == b.ego_T_camera).all()

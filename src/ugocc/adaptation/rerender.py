@@ -6,6 +6,7 @@ batched like one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from ugocc.adaptation.completion import CompletionSettings, complete_depth
+from ugocc.adaptation.completion import CompletedDepth, CompletionSettings, complete_depth
 from ugocc.adaptation.rig import Matrices, VirtualRig
 from ugocc.adaptation.rig_transfer import TransferredView, TransferSettings, transfer
 from ugocc.data.depth_map import lidar_points_in_camera, rasterise_depth
@@ -25,7 +26,7 @@ from ugocc.data.occupancy import label_on_grid
 from ugocc.data.prepare import Prepared, PreparedCamera
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.geometry.rigid import inverse, transform
-from ugocc.labels import UNKNOWN
+from ugocc.labels import FREE, UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -65,23 +66,31 @@ class SourceViews(NamedTuple):
     """(N, 4, 4)."""
 
 
-def source_views(prepared: Prepared, settings: CompletionSettings | None = None) -> SourceViews:
-    """Complete the lidar depth of every camera of a prepared frame.
+def source_views(
+    prepared: Prepared,
+    settings: CompletionSettings | None = None,
+    dense: Sequence[NDArray[np.float32]] | None = None,
+) -> SourceViews:
+    """The pictures of a prepared frame with dense depth: given, or its lidar completed.
 
     Args:
         prepared: a frame with lidar; 2D labels are used where it has them.
         settings: of the completion.
+        dense: (h, w) metres of every camera, 0 for none and sky; None completes the lidar.
     """
     rows = max(camera.image.shape[1] for camera in prepared.cameras)
     columns = max(camera.image.shape[2] for camera in prepared.cameras)
     per_camera = []
-    for camera in prepared.cameras:
+    for i, camera in enumerate(prepared.cameras):
         height, width = camera.image.shape[1:]
         image = camera.image.astype(np.float32) / 255
-        sparse = rasterise_depth(camera.lidar[:, 0], camera.lidar[:, 1], camera.lidar[:, 2], height, width)
         visible = np.ones((height, width), bool) if camera.visible is None else camera.visible
-        pixel = camera.prepared_T_recorded @ camera.intrinsics
-        completed = complete_depth(image, sparse, pixel, camera.ego_T_camera, camera.semantics, visible, settings)
+        if dense is None:
+            sparse = rasterise_depth(camera.lidar[:, 0], camera.lidar[:, 1], camera.lidar[:, 2], height, width)
+            pixel = camera.prepared_T_recorded @ camera.intrinsics
+            completed = complete_depth(image, sparse, pixel, camera.ego_T_camera, camera.semantics, visible, settings)
+        else:
+            completed = _known_depth(dense[i], camera.semantics, visible)
         labels = np.full((height, width), UNKNOWN, np.uint8) if camera.semantics is None else camera.semantics
         margin = ((0, rows - height), (0, columns - width))
         values = (image, completed.depth, completed.confidence, completed.sky, visible)
@@ -93,6 +102,15 @@ def source_views(prepared: Prepared, settings: CompletionSettings | None = None)
     intrinsics = np.stack([camera.prepared_T_recorded @ camera.intrinsics for camera in prepared.cameras])
     poses = np.stack([camera.ego_T_camera for camera in prepared.cameras])
     return SourceViews(images, depth, confidence, sky, semantics, shown, intrinsics, poses)
+
+
+def _known_depth(
+    depth: NDArray[np.float32], semantics: NDArray[np.uint8] | None, visible: NDArray[np.bool_]
+) -> CompletedDepth:
+    """Depth that need not be completed; without 2D labels, sky is what has none."""
+    sky = visible & ((depth <= 0) if semantics is None else (semantics == FREE))
+    known = np.where(sky | ~visible, np.float32(0), depth)
+    return CompletedDepth(known, (known > 0).astype(np.float32), sky)
 
 
 def rerender(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from ugocc.adaptation.rerender import RerenderSettings, SourceViews, rerender, source_views
@@ -15,7 +16,8 @@ from ugocc.adaptation.rig import RandomRigSettings, VirtualRig, random_rig, turn
 from ugocc.data.batch import Batch
 from ugocc.data.cache import digest, load_prepared, save_prepared
 from ugocc.data.dataset import FrameDataset
-from ugocc.data.frame import OccupancyLabel
+from ugocc.data.depth_maps import check_depth_maps, depth_files, read_depth_maps
+from ugocc.data.frame import Frame, OccupancyLabel
 from ugocc.data.occupancy import cut
 from ugocc.data.prepare import Prepared
 from ugocc.errors import DataError
@@ -44,6 +46,9 @@ class RigTransferSettings:
     is then seen by a front camera of the target."""
     random: int = 1
     """Versions as random rigs about the target's would see it."""
+    depth_maps: Path | None = None
+    """Folder of dense depth of the source's pictures (``<token>/<camera>.png``, 16 bits, centimetres): a simulator's,
+    or that of a stereo pair. By default the source's lidar is completed."""
     rigs: RandomRigSettings = field(default_factory=RandomRigSettings)
     """Ranges of the random rigs."""
     rerender: RerenderSettings = field(default_factory=RerenderSettings)
@@ -78,6 +83,8 @@ class TransferredDataset(Dataset[Batch]):
         if settings.share and not rigs:
             raise DataError("rig_transfer", "rigs", "none", "at least one rig of the target")
         self.source, self.rigs, self.settings = source, tuple(rigs), settings
+        if settings.share and settings.depth_maps is not None:
+            check_depth_maps(settings.depth_maps, source.source)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -107,7 +114,7 @@ class TransferredDataset(Dataset[Batch]):
             found = load_prepared(file, key) if file else None
             if found is None:
                 prepared, frame = self.source.prepared(index), self.source.frame(index)
-                views = views or source_views(prepared, self.settings.rerender.completion)
+                views = views or source_views(prepared, self.settings.rerender.completion, self._dense(frame))
                 if recorded is None and frame.occupancy is not None:
                     recorded = cut(frame.occupancy(), frame.occupancy_grid, self.source.settings.grid, frame.token)
                 found = rerender(prepared, rig, self.source.settings.grid, self.settings.rerender, views, recorded)
@@ -136,11 +143,18 @@ class TransferredDataset(Dataset[Batch]):
         wanted = [(index, sorted(versions)) for index, versions in sorted(numbers.items())]
         return DataLoader(_Fill(self, wanted), batch_size=None, num_workers=workers)
 
+    def _dense(self, frame: Frame) -> list[NDArray[np.float32]] | None:
+        folder = self.settings.depth_maps
+        return None if folder is None else read_depth_maps(folder, frame, self.source.settings)
+
     def _file(self, index: int, rig: VirtualRig) -> tuple[Path | None, str]:
         if self.source.cache is None:
             return None, ""
         frame = self.source.frame(index)
-        key = digest((_MAKING, self.source.cache.key(frame), rig, self.settings.rerender))
+        made_from: tuple[object, ...] = (_MAKING, self.source.cache.key(frame), rig, self.settings.rerender)
+        if self.settings.depth_maps is not None:
+            made_from += depth_files(self.settings.depth_maps, frame)
+        key = digest(made_from)
         return self.source.cache.folder / "transferred" / f"{key[:32]}.safetensors", key
 
 

@@ -115,21 +115,15 @@ def prepare(frame: Frame, settings: InputSettings, labelled: bool = True) -> Pre
 
 
 def _prepare_camera(frame: Frame, view: CameraView, points: Matrix | None, settings: InputSettings) -> PreparedCamera:
-    width = settings.width
-    height = max(1, round(view.height * width / view.width))
+    width, height = prepared_size(view, settings)
     affine = resize_affine(width / view.width, height / view.height)
     ego_T_camera = frame.ego_T_camera(view)
     lidar = np.zeros((0, 3), dtype=np.float32)
     if points is not None:
         near, far = settings.min_lidar_depth, settings.max_lidar_depth
         lidar = lidar_points_in_camera(points, ego_T_camera, affine @ view.intrinsics, width, height, near, far)
-    image, recorded = _read_image(view), None
-    if np.any(view.distortion):
-        lens = tuple(np.asarray(a, dtype=np.float64).tobytes() for a in (view.intrinsics, view.distortion))
-        recorded = _recorded_pixels(lens, (view.width, view.height), (width, height))
-        image = _undistort_and_resize(image, recorded)
-    else:
-        image = _resize(image, width, height)
+    image, recorded = _read_image(view), _lens_of(view, (width, height))
+    image = _resize(image, width, height) if recorded is None else _undistort_and_resize(image, recorded)
     semantics, visible = _read_maps(view, (width, height), recorded)
     return PreparedCamera(
         name=view.name,
@@ -141,6 +135,11 @@ def _prepare_camera(frame: Frame, view: CameraView, points: Matrix | None, setti
         prepared_T_recorded=affine,
         ego_T_camera=ego_T_camera,
     )
+
+
+def prepared_size(view: CameraView, settings: InputSettings) -> tuple[int, int]:
+    """Columns and rows of a camera's prepared picture."""
+    return settings.width, max(1, round(view.height * settings.width / view.width))
 
 
 def _read_image(view: CameraView) -> Tensor:
@@ -187,22 +186,34 @@ def _read_maps(
     view: CameraView, size: tuple[int, int], recorded: NDArray[np.float32] | None
 ) -> tuple[NDArray[np.uint8] | None, NDArray[np.bool_]]:
     """2D labels and the mask of pixels that show the world, both (h, w), by the nearest recorded pixel."""
-    width, height = size
-    if recorded is None:
-        column, row = (np.arange(width) * 2 + 1) * view.width // (2 * width), np.arange(height) * 2 + 1
-        row = (row * view.height // (2 * height))[:, None]
-        visible = np.ones((height, width), dtype=bool)
-    else:
-        nearest = np.floor(recorded[1:-1, 1:-1] + 0.5).astype(np.int64)
-        column = nearest[..., 0].clip(0, view.width - 1)
-        row = nearest[..., 1].clip(0, view.height - 1)
-        visible = _inside(recorded, [view.width, view.height])
+    row, column, visible = _nearest_pixels(view, size, recorded)
     if view.own_car is not None:
         visible = visible & (_checked(view, "own_car", view.own_car())[row, column] == 0)
     if view.semantics is None:
         return None, visible
     semantics = _checked(view, "semantics", view.semantics())[row, column]
     return np.where(visible, semantics, np.uint8(UNKNOWN)), visible
+
+
+def at_prepared_size(view: CameraView, values: NDArray[Any], settings: InputSettings) -> NDArray[Any]:
+    """A recorded map (height, width) of a camera at the size (h, w) of its prepared picture, 0 outside the recorded
+    one, each pixel that of the nearest recorded pixel."""
+    size = prepared_size(view, settings)
+    row, column, visible = _nearest_pixels(view, size, _lens_of(view, size))
+    return np.where(visible, values[row, column], values.dtype.type(0))
+
+
+def _nearest_pixels(
+    view: CameraView, size: tuple[int, int], recorded: NDArray[np.float32] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Row and column of the nearest recorded pixel, that broadcast to (h, w), and (h, w) whether there is one."""
+    width, height = size
+    if recorded is None:
+        column, row = (np.arange(width) * 2 + 1) * view.width // (2 * width), np.arange(height) * 2 + 1
+        return (row * view.height // (2 * height))[:, None], column, np.ones((height, width), dtype=bool)
+    nearest = np.floor(recorded[1:-1, 1:-1] + 0.5).astype(np.int64)
+    column, row = nearest[..., 0].clip(0, view.width - 1), nearest[..., 1].clip(0, view.height - 1)
+    return row, column, _inside(recorded, [view.width, view.height])
 
 
 def _checked(view: CameraView, name: str, values: NDArray[Any]) -> NDArray[Any]:
@@ -216,6 +227,14 @@ def _inside(recorded: NDArray[np.float32], size: list[int]) -> NDArray[np.bool_]
     """(h, w) which ideal pixels the recorded picture of ``size`` (columns, rows) covers."""
     inner = recorded[1:-1, 1:-1]
     return np.asarray(((inner >= -0.5) & (inner < np.asarray(size) - 0.5)).all(axis=-1))
+
+
+def _lens_of(view: CameraView, size: tuple[int, int]) -> NDArray[np.float32] | None:
+    """:func:`_recorded_pixels` of a camera whose lens distorts, None of an ideal one."""
+    if not np.any(view.distortion):
+        return None
+    lens = tuple(np.asarray(a, dtype=np.float64).tobytes() for a in (view.intrinsics, view.distortion))
+    return _recorded_pixels(lens, (view.width, view.height), size)
 
 
 @lru_cache(maxsize=16)
