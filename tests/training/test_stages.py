@@ -17,6 +17,7 @@ from ugocc.labels import UNKNOWN
 from ugocc.training import adapt
 from ugocc.training.adapt_settings import AdaptRecipe
 from ugocc.training.chain import adapt as adapt_chain
+from ugocc.training.chain import settled
 from ugocc.training.checkpoint import load_model, read_card, save_model
 from ugocc.training.moments import MomentDataset, PairDataset, join_pairs
 from ugocc.training.stages import (
@@ -66,6 +67,16 @@ def test_one_command_runs_all_three_stages(adapted: Path) -> None:
     assert [card["target_supervision"] for card in cards] == ["none"] * 3
     assert cards[2]["steps_with_earlier_stages"] == 2 + 2 + 4
     assert (cards[2]["train_fleet"], cards[2]["target_fleet"]) == ("six", "five")
+
+
+def test_the_last_stage_sees_the_source_as_recorded_unless_asked_otherwise(adapted: Path, tmp_path: Path) -> None:
+    run = adapted.parent.parent
+    recipes = [read_card(run / stage / "model")["recipe"] for stage in ("source-only", "pretrained", "adapted")]
+    assert [r["rig_transfer"]["share"] for r in recipes] == [1.0, 1.0, 0.0]
+    assert [r["augment"]["colour"] > 0 for r in recipes] == [True, True, False]
+    started = _recipe(tmp_path, tmp_path / "run", f"--start={adapted}")
+    assert started.rig_transfer.share == 1.0
+    assert settled(started).rig_transfer.share == 0.0
 
 
 def test_each_fleet_has_its_own_statistics(adapted: Path) -> None:
