@@ -15,6 +15,7 @@ from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
 from ugocc.errors import DataError
 from ugocc.evaluation.evaluate import evaluate
+from ugocc.training.adapt_settings import AdaptRecipe
 from ugocc.training.checkpoint import load_model, read_card, save_model
 from ugocc.training.fit import learning_rate_factor, parameter_groups
 from ugocc.training.settings import OptimSettings
@@ -167,3 +168,5 @@ def test_every_recipe_is_valid(path: Path) -> None:
     assert (recipe.model.name, recipe.model.size) == (tree["model"]["name"], tree["model"]["size"])
     assert recipe.model.input.width == {"full": 704, "laptop": 264}[recipe.model.size]
     assert recipe.optim.steps == tree["optim"]["steps"]
+    fleets = [recipe.source, *([recipe.target] if isinstance(recipe, AdaptRecipe) else [])]
+    assert {fleet.split for fleet in fleets} == {"train"}  # neither val nor test is ever trained on
