@@ -154,7 +154,7 @@ def _mean_error(view: View, settings: PhotometricSettings) -> tuple[Tensor, Tens
     warped, valid = sample_images(references.images, references.mask, pixels)
     valid = valid & ahead & mask[:, None]
     if settings.exposure_robust:
-        pair = (references.kind != TEMPORAL).nonzero(as_tuple=True)
+        pair = ((references.kind != TEMPORAL) & valid.any(dim=-1).any(dim=-1)).nonzero(as_tuple=True)
         aligned = match_exposure(warped[pair], target[pair[0]], valid[pair], settings.window, settings.gain_limit)
         warped = warped.index_put(pair, aligned)
     error, best = photometric_error(warped, target[:, None], settings).masked_fill(~valid, torch.inf).min(dim=1)
@@ -303,8 +303,12 @@ def _unwarped_error(target: Tensor, references: References, settings: Photometri
 
     Lowered a little, so that pixels that warping does not move either are left out in spite of rounding.
     """
-    error = photometric_error(references.images, target[:, None], settings)
-    comparable = references.mask & (references.kind == TEMPORAL)[:, :, None, None]
+    temporal = references.kind == TEMPORAL
+    some = temporal.any(dim=0)
+    if not some.any():
+        return torch.full_like(target[:, 0], torch.inf)
+    error = photometric_error(references.images[:, some], target[:, None], settings)
+    comparable = references.mask[:, some] & temporal[:, some, None, None]
     return error.masked_fill(~comparable, torch.inf).amin(dim=1) - 1e-5
 
 
