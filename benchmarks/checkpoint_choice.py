@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from scipy import stats
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
 from ugocc.evaluation.evaluate import evaluate
-from ugocc.results import commit, machine, versions, write_text
+from ugocc.results import commit, machine, replace_block, versions, write_text
 from ugocc.training.checkpoint import load_model, load_tensors, read_card
 from ugocc.training.stages import estimate_statistics
 from ugocc.viz.canvas import write_picture
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take every n-th frame")
     parser.add_argument("--cache", type=Path, default=Path("data/cache"), help="folder of prepared frames")
     parser.add_argument("--out", type=Path, required=True, help="result file")
+    parser.add_argument("--page", type=Path, default=Path("docs/results.md"), help="page whose table is rewritten")
     options = parser.parse_args()
     card = read_card(options.run / "model")
     recipe, scored = card["recipe"], card["choice"]["candidates"]
@@ -81,12 +83,31 @@ def main() -> None:
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_text(options.out, json.dumps(content, indent=1) + "\n")
+    block = table(sorted(options.out.parent.glob("*.json")))
+    write_text(options.page, replace_block(options.page.read_text(encoding="utf-8"), "report:checkpoint-choice", block))
     steps = [point["step"] for point in curve]
     lines = {"mIoU": [p["miou"] for p in curve], "occupied IoU": [p["iou_occupied"] for p in curve]}
     title = f"{content['direction']}, seed {card['seed']}, {options.split} scenes"
     picture = line_chart({k: (steps, v) for k, v in lines.items()}, title, "adaptation step", "%")
     print(f"{options.out}, {write_picture(options.out.with_suffix('.png'), picture)}; chosen: step {chosen}, "
           f"{content['points_below_the_best_candidate']:.2f} below the best candidate")  # fmt: skip
+
+
+def table(files: Sequence[Path]) -> str:
+    """A Markdown table of result files, one line for each run."""
+    read = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    most = max(len(content["curve"]) for content in read)
+    head = ["direction", "seed", "split", *(f"{'start' if i == 0 else f'{i}/{most - 1}'}" for i in range(most))]
+    head += ["chosen", "below the best candidate", "rank correlation of the score"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * 3 + "--:|" * (len(head) - 3)]
+    for content in read:
+        points = [f"{p['miou']:.1f} ({p['iou_occupied']:.1f})" for p in content["curve"]]
+        points += ["-"] * (most - len(points))
+        ranks = content["spearman_with_miou"].get("combined")
+        cells = [content["direction"], str(content["seed"]), content["split"], *points, f"step {content['chosen']}"]
+        cells += [f"{content['points_below_the_best_candidate']:.2f}", "-" if ranks is None else f"{ranks:+.2f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

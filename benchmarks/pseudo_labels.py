@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from ugocc.adaptation.views import evidence_of, views_of
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
 from ugocc.labels import CLASSES, FREE
-from ugocc.results import commit, machine, versions
+from ugocc.results import commit, machine, replace_block, versions, write_text
 from ugocc.training.checkpoint import load_model, read_card
 from ugocc.training.stages import adapt_recipe
 
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--split", default="val", help="scenes")
     parser.add_argument("--every", type=int, default=4, help="take every n-th frame")
     parser.add_argument("--out", type=Path, required=True, help="result file")
+    parser.add_argument("--page", type=Path, default=Path("docs/results.md"), help="page whose table is rewritten")
     options = parser.parse_args()
     model, _ = load_model(options.model)
     frames = open_fleet(options.root, options.split, None, options.every)
@@ -82,7 +84,23 @@ def main() -> None:
         "machine": machine(),
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_text(options.out, json.dumps(content, indent=1) + "\n")
+    block = table(sorted(options.out.parent.glob("*.json")))
+    write_text(options.page, replace_block(options.page.read_text(encoding="utf-8"), "report:pseudo-labels", block))
+
+
+def table(files: Sequence[Path]) -> str:
+    """A Markdown table of result files, one line for each way to select."""
+    head = ["file", "fleet", "split", "selection", "precision, not free", "coverage", "occupied IoU", *CLASSES[:FREE]]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * 4 + "--:|" * (len(head) - 4)]
+    for file in files:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        for name, found in content["selection"].items():
+            shares = [found["precision_occupied"], found["coverage"], found["occupied_iou"]]
+            shares += [found["precision"][c] for c in CLASSES[:FREE]]
+            cells = [file.stem, content["fleet"], content["split"], name, *(f"{100 * share:.1f}" for share in shares)]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
