@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ugocc.adaptation.pseudo_labels import pseudo_labels, selection_report
 from ugocc.adaptation.teacher import batch_statistics
@@ -67,8 +68,8 @@ def main() -> None:
             "accuracy": round(found_report.accuracy, 4),
             "coverage": round(found_report.coverage, 4),
             "occupied_iou": round(found_report.occupied_iou, 4),
-            "precision": {n: round(float(v), 4) for n, v in zip(CLASSES, found_report.precision, strict=True)},
-            "recall": {n: round(float(v), 4) for n, v in zip(CLASSES, found_report.recall, strict=True)},
+            "precision": shares(found_report.precision),
+            "recall": shares(found_report.recall),
         }
     for name, numbers in report.items():
         precision, coverage = numbers["precision_occupied"], numbers["coverage"]
@@ -89,6 +90,12 @@ def main() -> None:
     write_text(options.page, replace_block(options.page.read_text(encoding="utf-8"), "report:pseudo-labels", block))
 
 
+def shares(values: Tensor) -> dict[str, float | None]:
+    """One number per class; None where there is none."""
+    known = {name: float(value) for name, value in zip(CLASSES, values, strict=True)}
+    return {name: None if value != value else round(value, 4) for name, value in known.items()}
+
+
 def table(files: Sequence[Path]) -> str:
     """A Markdown table of result files, one line for each way to select."""
     head = ["file", "fleet", "split", "selection", "precision, not free", "coverage", "occupied IoU", *CLASSES[:FREE]]
@@ -96,9 +103,10 @@ def table(files: Sequence[Path]) -> str:
     for file in files:
         content = json.loads(file.read_text(encoding="utf-8"))
         for name, found in content["selection"].items():
-            shares = [found["precision_occupied"], found["coverage"], found["occupied_iou"]]
-            shares += [found["precision"][c] for c in CLASSES[:FREE]]
-            cells = [file.stem, content["fleet"], content["split"], name, *(f"{100 * share:.1f}" for share in shares)]
+            parts = [found["precision_occupied"], found["coverage"], found["occupied_iou"]]
+            parts += [found["precision"][c] for c in CLASSES[:FREE]]
+            numbers = ["-" if part is None else f"{100 * part:.1f}" for part in parts]
+            cells = [file.stem, content["fleet"], content["split"], name, *numbers]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
