@@ -80,6 +80,9 @@ def test_unknown_names_are_refused_before_anything_is_trained(tiny_fleets: Path,
 
 
 CHANGED = {
+    "+ self-supervised depth": {"weights", "adversary"},
+    "+ adversarial": {"weights"},
+    "+ pseudo-labels": {"weights"},
     "full": set(),
     "without rig transfer": {"rig_transfer"},
     "without depth": {"earlier", "weights", "rendering"},
@@ -122,6 +125,10 @@ def test_left_out_means_left_out(tiny_fleets: Path, tmp_path: Path) -> None:
     assert variant_recipe(full, "without adversarial").adversary.weight == 0
     assert variant_recipe(full, "without pseudo-labels").weights.pseudo_labels == 0
     assert variant_recipe(full, "without rendering").weights.rendering == 0
+    steps = [variant_recipe(full, name) for name in ("+ self-supervised depth", "+ adversarial", "+ pseudo-labels")]
+    assert all(s.weights.photometric_target and not s.weights.rendering and not s.weights.semantics for s in steps)
+    assert [s.adversary.weight > 0 for s in steps] == [False, True, True]
+    assert [s.weights.pseudo_labels > 0 for s in steps] == [False, False, True]
     depth = variant_recipe(full, "without depth")
     assert depth.weights.photometric_target == depth.weights.photometric_source == depth.rendering.depth_weight == 0
     only = variant_recipe(full, "pseudo-labels only")

@@ -91,7 +91,7 @@ def run_variant(settings: AblationSettings, direction: str, variant: str, seed: 
     """Train a variant unless it is trained, and evaluate it on target and source unless that is done."""
     source, target = direction.split("-")
     folder = settings.out / direction / f"seed-{seed}"
-    own = folder / variant.replace(" ", "-")
+    own = folder / file_name(variant)
     model = train_variant(settings, direction, variant, seed)
     card = read_card(model)
     path = own / f"{settings.split}.json"
@@ -106,6 +106,11 @@ def run_variant(settings: AblationSettings, direction: str, variant: str, seed: 
         copy.parent.mkdir(parents=True, exist_ok=True)
         write_text(copy, path.read_text(encoding="utf-8"))
     return read_results(path)
+
+
+def file_name(variant: str) -> str:
+    """A variant's name as that of a file."""
+    return variant.replace("+", "plus").replace(" ", "-")
 
 
 def base_recipe(settings: AblationSettings, direction: str, seed: int, folder: Path) -> AdaptRecipe:
@@ -133,7 +138,11 @@ def variant_recipe(full: AdaptRecipe, variant: str) -> AdaptRecipe:
     alone = replace(full.earlier, pretrain_steps=0)
     asis = replace(full.rig_transfer, share=0.0)
     only = source_stage(full).weights
+    depth = replace(full.weights, pseudo_labels=0.0, rendering=0.0, semantics=0.0)
     changes: dict[str, dict[str, Any]] = {
+        "+ self-supervised depth": {"weights": depth, "adversary": silent},
+        "+ adversarial": {"weights": depth},
+        "+ pseudo-labels": {"weights": replace(depth, pseudo_labels=full.weights.pseudo_labels)},
         "full": {},
         "without rig transfer": {"rig_transfer": asis},
         "without depth": {
@@ -164,7 +173,7 @@ def train_variant(settings: AblationSettings, direction: str, variant: str, seed
     """Train a variant unless it is trained; returns its model folder."""
     source, target = direction.split("-")
     folder = settings.out / direction / f"seed-{seed}"
-    own = folder / variant.replace(" ", "-")
+    own = folder / file_name(variant)
     full = base_recipe(settings, direction, seed, folder)
     if variant == "source-only":
         return train_source(_plain(settings, full, source))
