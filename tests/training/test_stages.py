@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from ugocc.data.batch import Batch
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.depth_maps import depth_files
 from ugocc.data.source import open_fleet
+from ugocc.data.transforms import AugmentSettings
 from ugocc.errors import DataError
 from ugocc.labels import UNKNOWN
 from ugocc.training import adapt
@@ -254,6 +256,24 @@ def test_a_re_rendered_sample_beside_the_recorded_one(tiny_fleets: Path, tmp_pat
     recorded, transferred = sources(RigTransferSettings(share=0.5, beside=True))
     assert len(recorded) == 4
     assert len(transferred) == mixed.count(5)
+
+
+def test_volumes_of_re_rendered_samples_are_mirrored_and_those_of_recorded_ones_are_not(
+    tiny_fleets: Path, tmp_path: Path
+) -> None:
+    inputs = _recipe(tiny_fleets, tmp_path / "run").model.input
+    still = AugmentSettings(scale=(0.0, 0.0), rotation_degrees=0.0, flip=0.0, bev_flip_x=0.0, bev_flip_y=0.0)
+    source = FrameDataset(open_fleet(tiny_fleets / "six", "train", "six"), inputs, still)
+    rigs = [rig_of_frame(open_fleet(tiny_fleets / "five", "train", "five")[0], inputs.height, inputs.width)]
+
+    def signs(data: TransferredDataset | FrameDataset) -> set[tuple[float, ...]]:
+        return {tuple(data[0, visit].bev_T_ego[0].diagonal()[:2].tolist()) for visit in range(12)}
+
+    settings = RigTransferSettings(share=1.0, target=1, turned=0, random=0)
+    assert signs(TransferredDataset(source, rigs, settings)) == {(1, 1)}
+    every_way = {(1, 1), (1, -1), (-1, 1), (-1, -1)}
+    assert signs(TransferredDataset(source, rigs, replace(settings, bev_flip=0.5))) == every_way
+    assert signs(source) == {(1, 1)}
 
 
 def test_frames_are_re_rendered_from_dense_depth_where_it_is_given(tiny_fleets: Path, tmp_path: Path) -> None:

@@ -45,7 +45,10 @@ class RigTransferSettings:
     """Versions as the target's rig would see it turned about the vertical: what only a rear camera of the source saw
     is then seen by a front camera of the target."""
     random: int = 1
-    """Versions as random rigs about the target's would see it."""
+    """Versions as random rigs, which differ from the target's by a little and are turned likewise, would see it."""
+    bev_flip: float = 0.0
+    """Probability of mirroring the volume of a re-rendered sample front to back, and likewise left to right, where it
+    is not mirrored more often anyway. What only front cameras have recorded is then learned behind the car as well."""
     depth_maps: Path | None = None
     """Folder of dense depth of the source's pictures (``<token>/<camera>.png``, 16 bits, centimetres): a simulator's,
     or that of a stereo pair. By default the source's lidar is completed."""
@@ -94,7 +97,7 @@ class TransferredDataset(Dataset[Batch]):
         number = self.chosen_version(item)
         if number is None:
             return self.source[item]
-        return self.source.augmented(self.versions(item[0], [number])[0], item)
+        return self.source.augmented(self.versions(item[0], [number])[0], item, self.settings.bev_flip)
 
     def chosen_version(self, item: tuple[int, int]) -> int | None:
         """Which version of a frame a sample (index, visit) shows; None for the frame as recorded."""
@@ -131,7 +134,7 @@ class TransferredDataset(Dataset[Batch]):
             return rig
         if number < self.settings.target + self.settings.turned:
             return turned(rig, rng.uniform(-np.pi, np.pi))
-        return random_rig(rig, rng, self.settings.rigs)
+        return random_rig(turned(rig, rng.uniform(-np.pi, np.pi)), rng, self.settings.rigs)
 
     def fill(self, visits: Iterable[tuple[int, int]], workers: int) -> DataLoader[int]:
         """A loader that, run through, has what these visits of samples show in the cache; one number per frame."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,10 +62,20 @@ class FrameDataset(Dataset[Batch]):
         """Sample ``index``, changed exactly as the sample ``like`` (index, visit) is."""
         return self.augmented(self.prepared(index), like)
 
-    def augmented(self, prepared: Prepared, like: tuple[int, int]) -> Batch:
-        """A prepared frame as a sample, with the random changes of sample (index, visit)."""
+    def augmented(self, prepared: Prepared, like: tuple[int, int], bev_flip: float = 0.0) -> Batch:
+        """A prepared frame as a sample, with the random changes of sample (index, visit).
+
+        Args:
+            prepared: the frame.
+            like: whose random numbers.
+            bev_flip: least probability of mirroring the volume, either way.
+        """
         rng = np.random.default_rng((self.seed, like[1], like[0]))
-        return make_sample(prepared, self.settings, self.augment, rng, self.fleet_id)
+        changes = self.augment
+        if changes is not None:
+            x, y = max(changes.bev_flip_x, bev_flip), max(changes.bev_flip_y, bev_flip)
+            changes = replace(changes, bev_flip_x=x, bev_flip_y=y)
+        return make_sample(prepared, self.settings, changes, rng, self.fleet_id)
 
     def set_epoch(self, epoch: int) -> None:
         """Visit number of samples asked for by their index alone.

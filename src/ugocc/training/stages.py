@@ -218,7 +218,7 @@ def adapt_recipe(name: str, size: str) -> AdaptRecipe:
     return replace(
         recipe,
         augment=replace(stage_one.augment, colour=0.3, crop=0.15, scale=(-0.1, 0.15)),
-        rig_transfer=RigTransferSettings(share=1.0, beside=True),
+        rig_transfer=RigTransferSettings(share=1.0, beside=True, bev_flip=0.5),
         earlier=EarlierStages(1800, 100),
         weights=replace(recipe.weights, pseudo_labels=1.0, semantics=0.5, photometric_source=0.0),
         adversary=AdversarySettings(weight=0.1),
