@@ -4,7 +4,7 @@ import torch
 
 from ugocc.data.prepare import InputSettings
 from ugocc.geometry.grid import VoxelGrid
-from ugocc.models.camera_vector import CAMERA_NUMBERS, camera_vector
+from ugocc.models.camera_vector import CAMERA_NUMBERS, camera_vector, without_heading
 from ugocc.models.cameras import real_cameras
 
 INPUT = InputSettings(width=64, height=32, grid=VoxelGrid((-8.0, -8.0, -1.0), (4, 4, 2), 4.0))
@@ -45,9 +45,35 @@ def test_canonical_vector_cannot_tell_the_size_of_the_recording(make_batch):
     torch.testing.assert_close(canonical[0], canonical[1])
 
 
-def test_canonical_vector_still_tells_a_mirror_and_a_heading(make_batch):
-    batch = make_batch(INPUT, cameras=2)
+def test_canonical_vector_cannot_tell_where_a_camera_sits_or_heads(make_batch):
+    """A rear camera is a front camera on another side of the car."""
+    batch = make_batch(INPUT, cameras=4)
+    batch.intrinsics[0, :] = batch.intrinsics[0, 0].clone()
+    batch.bev_T_ego[0, 0, 0] = -1.0
+    plain, canonical = (camera_vector(real_cameras(batch), kind) for kind in (False, True))
+    assert not torch.allclose(plain[0], plain[2])
+    torch.testing.assert_close(canonical, canonical[:1].expand(4, -1))
+
+
+def test_canonical_vector_still_tells_a_mirror_pitch_and_roll(make_batch):
+    batch = make_batch(INPUT, cameras=3)
+    batch.intrinsics[0, :] = batch.intrinsics[0, 0].clone()
     batch.image_affine[0, 1, 0, 0] *= -1
-    a, b = camera_vector(real_cameras(batch), canonical=True)
+    down = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.96, 0.28], [0.0, -0.28, 0.96]])  # about the camera's x axis
+    batch.ego_T_camera[0, 2, :3, :3] = batch.ego_T_camera[0, 2, :3, :3] @ down
+    a, b, c = camera_vector(real_cameras(batch), canonical=True)
     assert a[4] * b[4] < 0
-    assert not torch.allclose(a[15:], b[15:])
+    torch.testing.assert_close(a[15:], b[15:])
+    assert not torch.allclose(a[15:], c[15:])
+
+
+def test_heading_is_taken_out_and_nothing_else():
+    random = torch.Generator().manual_seed(0)
+    turned, _ = torch.linalg.qr(torch.randn(50, 3, 3, generator=random, dtype=torch.float64))
+    level = without_heading(turned)
+    torch.testing.assert_close(level[:, 1, 2], torch.zeros(50, dtype=torch.float64))
+    assert (level[:, 0, 2] >= 0).all()
+    torch.testing.assert_close(level[:, 2], turned[:, 2])
+    torch.testing.assert_close(level @ level.mT, torch.eye(3, dtype=torch.float64).expand(50, 3, 3))
+    vertical = torch.tensor([[[1.0, 0, 0], [0, -1, 0], [0, 0, -1]]])
+    torch.testing.assert_close(without_heading(vertical), vertical)
