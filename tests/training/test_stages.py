@@ -109,7 +109,7 @@ def test_a_stopped_adaptation_goes_on_as_if_it_had_not_stopped(
     adapted: Path, tiny_fleets: Path, tmp_path: Path
 ) -> None:
     start = adapted.parent.parent / "pretrained" / "model"
-    recipe = _recipe(tiny_fleets, tmp_path / "stopped", f"--start={start}")
+    recipe = settled(_recipe(tiny_fleets, tmp_path / "stopped", f"--start={start}"))
 
     class Stop(Exception):
         pass
