@@ -195,6 +195,21 @@ def test_canonical_model_lifts_to_scaled_depths(make_batch):
     torch.testing.assert_close(prediction.bin_depths, plain * scale[None, :, None])
 
 
+@pytest.mark.parametrize("canonical", [False, True])
+def test_canonical_model_lifts_features_with_their_solid_angle(canonical, make_batch):
+    settings = debug("flashocc", canonical=canonical)
+    model = built(settings).eval()
+    batch = make_batch(settings.input, cameras=2)
+    seen = {}
+    model.depth_net.register_forward_hook(lambda _, inputs, outputs: seen.update(context=outputs[0]))
+    model.lift.register_forward_pre_hook(lambda _, inputs: seen.update(lifted=inputs[0]))
+    model(batch)
+    focal = batch.pixel_intrinsics()[0, :, 0, 0] / (settings.depth_net.reference_focal * settings.input.width)
+    weights = focal**-2 if canonical else torch.ones(2)
+    assert weights[0] != weights[1] or not canonical
+    torch.testing.assert_close(seen["lifted"], seen["context"] * weights[:, None, None, None])
+
+
 def test_low_precision_is_close(make_batch):
     settings = debug("flashocc", canonical=True)
     model = built(settings).eval()

@@ -21,6 +21,7 @@ from ugocc.models.depth_net import (
     canonical_scale,
     depth_bins,
     ground_code,
+    solid_angle,
 )
 
 INPUT = InputSettings(width=64, height=32, grid=VoxelGrid((-8.0, -8.0, -1.0), (4, 4, 2), 4.0))
@@ -53,6 +54,21 @@ def test_canonical_scale_by_hand(make_batch):
     torch.testing.assert_close(depths[1], 2 * bin_centres(settings.bins))
     plain = bin_depths(cameras, DepthNetSettings(canonical=False))
     assert (plain == bin_centres(settings.bins)).all()
+
+
+@pytest.mark.parametrize("focal", [24.0, 48.0, 64.0])
+def test_a_wall_is_lifted_alike_through_every_lens(focal, make_batch):
+    """Cells that see a wall of 4 m x 4 m, 10 m ahead, weighted by their solid angle: their sum knows no lens."""
+    settings = DepthNetSettings(canonical=True, reference_focal=0.5)
+    batch = make_batch(replace(INPUT, width=256, height=256), cameras=1)
+    batch.image_affine[0] = torch.eye(3)
+    batch.intrinsics[0, 0] = torch.tensor([[4 * focal, 0, 127.5], [0, 4 * focal, 127.5], [0, 0, 1]])
+    cameras = real_cameras(batch)
+    v, u = torch.meshgrid(torch.arange(256.0), torch.arange(256.0), indexing="ij")
+    x, y = (10 * (pixel - 127.5) / (4 * focal) for pixel in (u, v))
+    on_wall = ((x.abs() < 2) & (y.abs() < 2)).sum()
+    reference = (4 / 10 * 0.5 * 256) ** 2
+    assert on_wall * solid_angle(cameras, settings)[0] == pytest.approx(reference, rel=0.06)
 
 
 def test_canonical_depth_of_the_ground_depends_on_the_row_alone(make_batch):

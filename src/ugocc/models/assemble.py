@@ -20,7 +20,15 @@ from ugocc.models.bev_encoder import BevEncoder, BevEncoderSettings
 from ugocc.models.camera_vector import camera_vector
 from ugocc.models.cameras import real_cameras
 from ugocc.models.cross_view import CrossView
-from ugocc.models.depth_net import DepthBinSettings, DepthNet, DepthNetSettings, bin_centres, bin_depths, ground_code
+from ugocc.models.depth_net import (
+    DepthBinSettings,
+    DepthNet,
+    DepthNetSettings,
+    bin_centres,
+    bin_depths,
+    ground_code,
+    solid_angle,
+)
 from ugocc.models.heads import HeightHead, HeightHeadSettings, VoxelHead, VoxelHeadSettings
 from ugocc.models.image_encoder import ImageEncoder, ImageEncoderSettings
 from ugocc.models.lift import Lift, LiftSettings
@@ -67,7 +75,8 @@ class OccupancyModel(nn.Module):
             context, semantics = self.semantic_attention(context, expected)
         rows, columns = features.shape[-2:]
         geometry = self.lift.geometry(cameras, bins, (rows, columns))
-        volume = self.lift(context, depth, geometry)
+        lifted = context * solid_angle(cameras, settings)[:, None, None, None] if settings.canonical else context
+        volume = self.lift(lifted, depth, geometry)
         if self.bev_attention is not None:
             volume = self.bev_attention(volume, context, depth, bins, cameras)
         spread_bins = bin_centres(settings.bins).to(bins).expand(*batch.camera_mask.shape, -1).clone()

@@ -46,8 +46,8 @@ class DepthNetSettings:
     camera_noise: float = 0.05
     """In training every number of the camera vector is multiplied by 1 + camera_noise * normal."""
     canonical: bool = False
-    """Predict depth for a reference camera, rescaled by each camera's calibration, and tell the net at which canonical
-    depth the ray of every feature meets the ground."""
+    """Predict depth for a reference camera, rescaled by each camera's calibration; tell the net at which canonical
+    depth the ray of every feature meets the ground; and lift every feature with the solid angle it covers."""
     reference_focal: float = 0.79
     """Focal length of the reference camera in image widths (nuScenes' front camera: 1266 pixels of 1600)."""
     reference_height: float = 1.5
@@ -167,9 +167,22 @@ def canonical_scale(cameras: Cameras, settings: DepthNetSettings) -> Tensor:
     the horizon is at depth f h / (v - c_y). So the same picture means a depth in proportion to the focal length f, and
     for the ground (p = 1) also to the height h of the camera.
     """
-    focal = cameras.focal_lengths() / (settings.reference_focal * cameras.image_size[1])
-    scale = focal * (cameras.heights().clamp(min=0.1) / settings.reference_height) ** settings.height_power
+    scale = relative_focal(cameras, settings) * (cameras.heights().clamp(min=0.1) / settings.reference_height) ** settings.height_power
     return scale.clamp(*settings.scale_range)
+
+
+def relative_focal(cameras: Cameras, settings: DepthNetSettings) -> Tensor:
+    """(M,) focal length in those of the reference camera."""
+    return cameras.focal_lengths() / (settings.reference_focal * cameras.image_size[1])
+
+
+def solid_angle(cameras: Cameras, settings: DepthNetSettings) -> Tensor:
+    """(M,) solid angle of a feature cell on the optical axis, in those of the reference camera: (f_ref / f)^2.
+
+    A surface fills cells in proportion to f^2, and the lift sums over them. Weighted by this, what is lifted of a
+    surface is the same through a wide lens, in few cells, as through a long one, in many.
+    """
+    return relative_focal(cameras, settings).clamp(*settings.scale_range) ** -2
 
 
 def ground_code(cameras: Cameras, settings: DepthNetSettings, size: tuple[int, int]) -> Tensor:
