@@ -52,7 +52,8 @@ def main() -> None:
             batch = data[i]
             with torch.no_grad(), batch_statistics(model):
                 taught = model(batch)
-            evidence = evidence_of(taught.semantics_2d, taught.depth_logits, taught.bin_depths, recipe.evidence)
+            depth_logits, bins = taught.depth_distribution()
+            evidence = evidence_of(taught.semantics_2d, depth_logits, bins, recipe.evidence)
             found = pseudo_labels(
                 taught.occupancy, views_of(batch), evidence if checks else None, grid, recipe.pseudo_labels
             )

@@ -198,11 +198,12 @@ def _plain(settings: AblationSettings, full: AdaptRecipe, fleet: str) -> SourceR
     """
     recipe = source_recipe(settings.model, settings.size)
     network = model_settings(settings.model, settings.size)
-    depth = replace(network.depth_net, canonical=False, camera_noise=0.0)
+    if network.depth_net is not None:
+        network = replace(network, depth_net=replace(network.depth_net, canonical=False, camera_noise=0.0))
     steps = full.earlier.source_steps + full.earlier.pretrain_steps + full.optim.steps
     return replace(
         recipe,
-        model=replace(network, depth_net=depth),
+        model=network,
         source=FleetSettings(settings.fleets / fleet),
         optim=replace(recipe.optim, steps=steps),
         run=replace(full.run, folder=settings.out / "plain" / fleet / f"seed-{full.run.seed}"),

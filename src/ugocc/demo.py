@@ -103,7 +103,9 @@ def _say(step: int, what: str, where: Path) -> None:
 def labelled_recipe(settings: DemoSettings, fleet: str, variant: str, steps: int) -> SourceRecipe:
     """The defaults of ``ugocc fit``, with depth for any camera."""
     recipe = source_recipe(settings.model, settings.size)
-    network = replace(recipe.model, depth_net=replace(recipe.model.depth_net, canonical=True))
+    network, depth = recipe.model, recipe.model.depth_net
+    if depth is not None:
+        network = replace(network, depth_net=replace(depth, canonical=True))
     return replace(
         recipe,
         variant=variant,

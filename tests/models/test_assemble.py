@@ -13,10 +13,11 @@ from ugocc.labels import FREE
 from ugocc.losses.depth import DepthLossSettings, depth_loss
 from ugocc.losses.occupancy import OccupancyLossSettings, occupancy_loss
 from ugocc.losses.semantics import SemanticLossSettings, semantic_loss
-from ugocc.models.assemble import MODELS, SIZES, build_model, model_settings
+from ugocc.models.assemble import MODELS, SIZES, build_model, model_settings, volume_shape
+from ugocc.models.bev_queries import BevQueriesSettings
 from ugocc.models.cross_view import CrossViewSettings
 from ugocc.models.depth_net import GROUND_NUMBERS
-from ugocc.models.semantic_attention import SemanticAttention
+from ugocc.models.semantic_attention import SemanticAttention, SemanticAttentionSettings
 from ugocc.models.settings import ModelSettings
 
 CAMERA_FIELDS = (
@@ -33,6 +34,8 @@ CAMERA_FIELDS = (
 
 def debug(name: str, **depth_net) -> ModelSettings:
     settings = model_settings(name, "debug")
+    if settings.depth_net is None:
+        return settings
     return replace(settings, depth_net=replace(settings.depth_net, **depth_net))
 
 
@@ -43,7 +46,9 @@ def built(settings: ModelSettings, seed: int = 0) -> torch.nn.Module:
 
 def total_loss(prediction, batch: Batch) -> torch.Tensor:
     terms = occupancy_loss(prediction.occupancy, batch, OccupancyLossSettings())
-    loss = sum(terms.values()) + depth_loss(prediction, batch, DepthLossSettings())
+    loss = sum(terms.values())
+    if prediction.depth_logits is not None:
+        loss = loss + depth_loss(prediction, batch, DepthLossSettings())
     if prediction.semantics_2d is not None:
         height, width = batch.depth.shape[-2:]
         stripes = (torch.arange(width) // 8 % 10).to(torch.uint8).expand(*batch.camera_mask.shape, height, width)
@@ -64,10 +69,14 @@ def test_shapes_and_gradients_to_every_parameter(name, make_batch):
     prediction = model(batch)
     x, y, z = settings.input.grid.shape
     assert prediction.occupancy.shape == (2, 10, x, y, z)
-    assert prediction.depth_logits.shape == (2, 3, settings.depth_net.bins.count, 8, 22)
-    assert prediction.bin_depths.shape == (2, 3, settings.depth_net.bins.count)
-    assert prediction.bev.shape == (2, settings.depth_net.context_channels, *settings.lift.shape[:2])
-    assert prediction.occupancy.dtype == prediction.depth_logits.dtype == torch.float32
+    assert prediction.bev.shape == (2, model.bev_channels, *volume_shape(settings)[:2])
+    assert prediction.occupancy.dtype == torch.float32
+    if settings.depth_net is None:
+        assert prediction.depth_logits is prediction.bin_depths is None
+    else:
+        assert prediction.depth_logits.shape == (2, 3, settings.depth_net.bins.count, 8, 22)
+        assert prediction.bin_depths.shape == (2, 3, settings.depth_net.bins.count)
+        assert prediction.depth_logits.dtype == torch.float32
     assert (prediction.semantics_2d is None) == (settings.semantic_attention is None)
     if prediction.semantics_2d is not None:
         assert prediction.semantics_2d.shape == (2, 3, 10, 8, 22)
@@ -102,7 +111,7 @@ def test_any_number_of_cameras_through_the_same_weights(name, make_batch):
         for cameras in (1, 5, 6, 8):
             prediction = model(make_batch(settings.input, cameras=cameras))
             assert torch.isfinite(prediction.occupancy).all()
-            assert prediction.depth_logits.shape[1] == cameras
+            assert settings.depth_net is None or prediction.depth_logits.shape[1] == cameras
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -115,9 +124,10 @@ def test_shuffling_cameras_changes_nothing(name, make_batch):
     with torch.no_grad():
         a, b = model(batch), model(shuffled)
     torch.testing.assert_close(a.occupancy, b.occupancy, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(a.depth_logits[:, order], b.depth_logits, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(a.bin_depths[:, order], b.bin_depths)
     torch.testing.assert_close(a.bev, b.bev, rtol=1e-5, atol=1e-5)
+    if a.depth_logits is not None:
+        torch.testing.assert_close(a.depth_logits[:, order], b.depth_logits, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(a.bin_depths[:, order], b.bin_depths)
     if a.semantics_2d is not None:
         torch.testing.assert_close(a.semantics_2d[:, order], b.semantics_2d, rtol=1e-5, atol=1e-5)
 
@@ -138,8 +148,9 @@ def test_padded_cameras_change_nothing(name, training, make_batch):
     torch.manual_seed(0)  # the same camera noise
     b = models[1](padded)
     assert torch.equal(a.occupancy, b.occupancy)
-    assert torch.equal(a.depth_logits, b.depth_logits[:, :3])
-    assert not b.depth_logits[:, 3:].any()
+    if a.depth_logits is not None:
+        assert torch.equal(a.depth_logits, b.depth_logits[:, :3])
+        assert not b.depth_logits[:, 3:].any()
     for (name_a, value_a), (_, value_b) in zip(
         models[0].state_dict().items(), models[1].state_dict().items(), strict=True
     ):
@@ -167,7 +178,8 @@ def test_evaluating_twice_is_bit_identical(name, make_batch):
         again = built(settings).eval()(batch)
     for prediction in (second, again):
         assert torch.equal(first.occupancy, prediction.occupancy)
-        assert torch.equal(first.depth_logits, prediction.depth_logits)
+        if first.depth_logits is not None:
+            assert torch.equal(first.depth_logits, prediction.depth_logits)
 
 
 def test_camera_noise_changes_training_only(make_batch):
@@ -246,7 +258,7 @@ def test_models_without_attention_keep_their_weights_and_settings():
     """Checkpoints from before there was any name neither its weights nor its settings."""
     for name in ("bevdet-occ", "flashocc"):
         settings = model_settings(name, "debug")
-        written = {k: v for k, v in plain(settings).items() if "attention" not in k}
+        written = {k: v for k, v in plain(settings).items() if "attention" not in k and k != "bev_queries"}
         assert build_settings(ModelSettings, written, "test") == settings
         assert not [key for key in built(settings).state_dict() if "attention" in key]
 
@@ -255,19 +267,23 @@ def test_models_without_attention_keep_their_weights_and_settings():
 def test_full_size_has_the_published_shapes(name, make_batch):
     settings = model_settings(name, "full")
     model = built(settings).eval()
-    lift, branch = settings.lift.shape, model.branch
-    assert lift == ((200, 200, 1) if name in ("flashocc", "ugocc-2d") else (100, 100, 8))
+    lift, branch = volume_shape(settings), model.branch
+    assert lift == ((200, 200, 1) if name in ("flashocc", "ugocc-2d", "bevformer-occ") else (100, 100, 8))
     assert model.image_encoder.stride == 16
     images = torch.rand(1, 3, settings.input.height, settings.input.width)
     with torch.inference_mode():
         features = model.image_encoder(images)
-        ground = torch.zeros(1, GROUND_NUMBERS, 16, 44) if settings.depth_net.canonical else None
-        context, depth = model.depth_net(features, torch.zeros(1, 27), ground)
-    assert features.shape == (1, 256, 16, 44)
-    assert context.shape == (1, 80, 16, 44)
-    assert depth.shape == (1, 82, 16, 44)
+        assert features.shape == (1, 256, 16, 44)
+        if settings.depth_net is None:
+            assert model.bev_queries.embedding.shape == (200 * 200, 256)
+        else:
+            ground = torch.zeros(1, GROUND_NUMBERS, 16, 44) if settings.depth_net.canonical else None
+            context, depth = model.depth_net(features, torch.zeros(1, 27), ground)
+            assert context.shape == (1, 80, 16, 44)
+            assert depth.shape == (1, 82, 16, 44)
     # Without data, the rest is a matter of shapes.
-    assert branch.to("meta")(torch.zeros(1, 80, *lift, device="meta")).shape == (1, 10, 200, 200, 16)
+    volume = torch.zeros(1, model.bev_channels, *lift, device="meta")
+    assert branch.to("meta")(volume).shape == (1, 10, 200, 200, 16)
 
 
 def test_laptop_size_is_small():
@@ -286,6 +302,17 @@ def test_unknown_names_and_settings_that_do_not_fit():
         build_model(replace(settings, flat=None))
     with pytest.raises(DataError, match=r"lift\.shape"):
         build_model(replace(settings, lift=replace(settings.lift, shape=(16, 16, 1))))
+    for parts in ({"lift": None}, {"depth_net": None}, {"lift": None, "depth_net": None}, {"bev_queries": BevQueriesSettings()}):
+        with pytest.raises(DataError, match="depth_net and lift, or bev_queries"):
+            build_model(replace(settings, **parts))
+    queries = model_settings("bevformer-occ", "debug")
+    with pytest.raises(DataError, match=r"semantic_attention.*there is no depth"):
+        build_model(replace(queries, semantic_attention=SemanticAttentionSettings(8)))
+    with pytest.raises(DataError, match=r"attention\.query_stride"):
+        attention = replace(queries.bev_queries.attention, query_stride=5)
+        build_model(replace(queries, bev_queries=replace(queries.bev_queries, attention=attention)))
+    with pytest.raises(DataError, match="a multiple of 2 heads"):
+        replace(queries.bev_queries, channels=15)
     look_back = model_settings("ugocc", "debug")
     with pytest.raises(DataError, match=r"bev_attention\.heads.*divisor of the 8 channels"):
         build_model(replace(look_back, bev_attention=replace(look_back.bev_attention, heads=3)))

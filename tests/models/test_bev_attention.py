@@ -55,8 +55,7 @@ def slow_image_attention(
     module: ImageAttention,
     query: Tensor,
     context: Tensor,
-    depth: Tensor,
-    bins: Tensor,
+    depth: tuple[Tensor, Tensor] | None,
     cameras: Cameras,
     anchors: Tensor,
 ) -> Tensor:
@@ -75,13 +74,17 @@ def slow_image_attention(
                     continue
                 seers += 1
                 value = torch.einsum("oc,chw->ohw", module.value.weight, context[m]) + module.value.bias[:, None, None]
-                edges = (bins[m, 1:] + bins[m, :-1]) / 2
-                low, high = 2 * bins[m, 0] - edges[0], 2 * bins[m, -1] - edges[-1]
                 for a in range(anchors.shape[1]):
                     distance, place = sight.distances[m, q, a], sight.places[m, q, a]
-                    if not sight.visible[m, q, a] or not low <= distance < high:
+                    if not sight.visible[m, q, a]:
                         continue
-                    likely = bilinear(depth[m], place, "border")[int((edges <= distance).sum())]
+                    likely = torch.tensor(1.0)
+                    if depth is not None:
+                        probabilities, bins = depth
+                        edges = (bins[m, 1:] + bins[m, :-1]) / 2
+                        if not 2 * bins[m, 0] - edges[0] <= distance < 2 * bins[m, -1] - edges[-1]:
+                            continue
+                        likely = bilinear(probabilities[m], place, "border")[int((edges <= distance).sum())]
                     for h in range(heads):
                         channels = slice(h * share, (h + 1) * share)
                         for p in range(points):
@@ -93,16 +96,18 @@ def slow_image_attention(
     return out
 
 
-def test_attention_to_images_equals_loops(make_batch):
+@pytest.mark.parametrize("aware", [True, False])
+def test_attention_to_images_equals_loops(aware, make_batch):
     batch = collate([make_batch(INPUT, cameras=2, seed=0), make_batch(INPUT, cameras=4, seed=1)])
     cameras = real_cameras(batch)
     module = layer().to_images
     context, depth, bins = seen_by(cameras)
     anchors = pillar_anchors(GRID, (4, 4), SETTINGS.anchor_heights)
     query = torch.randn(2, 16, CHANNELS)
+    known = (depth, bins) if aware else None
     with torch.no_grad():
-        fast = module(query, context, depth, bins, cameras.sample, look(cameras, anchors))
-        slow = slow_image_attention(module, query, context, depth, bins, cameras, anchors)
+        fast = module(query, context, known, cameras.sample, look(cameras, anchors))
+        slow = slow_image_attention(module, query, context, known, cameras, anchors)
     assert (slow - module.result.bias).abs().amax(dim=2).gt(1e-3).float().mean() > 0.3  # most are seen
     torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-5)
 
@@ -115,7 +120,7 @@ def test_whole_layer_by_the_formula(make_batch):
     position = (module.rows + module.columns).reshape(64, CHANNELS)
     attended = module.among_queries(query, position)
     first = F.layer_norm(query + attended, (CHANNELS,), module.norms[0].weight, module.norms[0].bias)
-    images = module.to_images(first + position, context, depth, bins, cameras.sample, look(cameras, module.anchors))
+    images = module.to_images(first + position, context, (depth, bins), cameras.sample, look(cameras, module.anchors))
     second = F.layer_norm(first + images, (CHANNELS,), module.norms[1].weight, module.norms[1].bias)
     hidden = F.relu(F.linear(second, module.within[0].weight, module.within[0].bias))
     third = second + F.linear(hidden, module.within[2].weight, module.within[2].bias)
@@ -175,13 +180,13 @@ def test_unseen_anchors_and_distances_outside_all_bins_contribute_nothing(make_b
     query, sight = torch.randn(1, 64, CHANNELS), look(cameras, anchors)
     nothing = module.result.bias.expand(64, -1)
     unseen = ~sight.visible[0].any(dim=1)
-    found = module(query, context, depth, bins, cameras.sample, sight)[0]
+    found = module(query, context, (depth, bins), cameras.sample, sight)[0]
     assert 0 < unseen.sum() < 64
     assert torch.equal(found[unseen], nothing[unseen])
     assert not torch.allclose(found, nothing)
-    assert torch.equal(module(query, context, depth, bins + 100, cameras.sample, sight)[0], nothing)
+    assert torch.equal(module(query, context, (depth, bins + 100), cameras.sample, sight)[0], nothing)
     blind = replace(sight, visible=torch.zeros_like(sight.visible))
-    assert torch.equal(module(query, context, depth, bins, cameras.sample, blind)[0], nothing)
+    assert torch.equal(module(query, context, (depth, bins), cameras.sample, blind)[0], nothing)
 
 
 def test_depth_chooses_the_anchor(make_batch):
@@ -192,7 +197,7 @@ def test_depth_chooses_the_anchor(make_batch):
     sight = look(cameras, anchors)
     depth = torch.zeros(1, BINS, *SIZE)
     depth[:, 3] = 1.0  # 6 to 8 metres
-    found = module(torch.randn(1, 64, CHANNELS), context, depth, bins, cameras.sample, sight)[0]
+    found = module(torch.randn(1, 64, CHANNELS), context, (depth, bins), cameras.sample, sight)[0]
     at = (sight.visible & (sight.distances >= 6) & (sight.distances < 8))[0].any(dim=1)
     assert 0 < at.sum() < sight.visible[0].any(dim=1).sum()
     assert torch.equal((found != module.result.bias).any(dim=1), at)
@@ -207,7 +212,9 @@ def test_mirrored_volume_and_queries_find_mirrored_features(make_batch):
     found = []
     for each, ask in ((batch, query), (turned, query.unflatten(1, (8, 8)).flip(2).flatten(1, 2))):
         cameras = real_cameras(each)
-        found.append(module(ask, *seen_by(cameras), cameras.sample, look(cameras, anchors)).unflatten(1, (8, 8)))
+        context, depth, bins = seen_by(cameras)
+        seen = module(ask, context, (depth, bins), cameras.sample, look(cameras, anchors))
+        found.append(seen.unflatten(1, (8, 8)))
     torch.testing.assert_close(found[0], found[1].flip(2), rtol=1e-3, atol=1e-3)
     assert not torch.allclose(found[0], found[1], atol=1e-2)
 

@@ -103,9 +103,7 @@ def render_consistency(
     """
     rendering = rendering or RenderSettings()
     views = views_of(batch)
-    said = evidence_of(
-        prediction.semantics_2d, prediction.depth_logits, prediction.bin_depths, sure or EvidenceSettings()
-    )
+    said = evidence_of(prediction.semantics_2d, *prediction.depth_distribution(), sure or EvidenceSettings())
     expected, probabilities = prediction.expected_depth(), prediction.probabilities()
     rows, columns = expected.shape[-2:]
     visible = cells_visible(views, (rows, columns))

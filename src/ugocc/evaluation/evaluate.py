@@ -42,7 +42,7 @@ class Evaluation(LightningModule):
         self.occupancy = MapTenClass()
         self.rays = RayIoU(grid) if "ray_iou" in metrics else None
         self.origins = SceneOrigins(frames, grid)
-        self.depth = DepthMetrics() if "depth" in metrics else None
+        self.depth = DepthMetrics() if "depth" in metrics and model.settings.depth_net is not None else None
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Predict one batch and update every metric."""
@@ -83,7 +83,7 @@ def evaluate(
         data: frames, without augmentation.
         about: the model's card: variant, train_fleet, recipe, train_seconds.
         split: name of the split, for the row.
-        metrics: which ones; ``map_ten_class`` is always computed.
+        metrics: which ones; ``map_ten_class`` is always computed, depth if the network predicts any.
         predictions: folder for ``<token>.npz`` files, or None.
         workers: data-loading processes.
         accelerator: cpu, cuda, mps or auto.

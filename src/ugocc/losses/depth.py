@@ -25,9 +25,10 @@ def depth_loss(prediction: Prediction, batch: Batch, settings: DepthLossSettings
 
     Returns on padding and on the own car do not count.
     """
-    rows, columns = prediction.depth_logits.shape[-2:]
+    logits, bins = prediction.depth_distribution()
+    rows, columns = logits.shape[-2:]
     returns = nearest_return(batch.depth * batch.pixel_mask, (rows, columns))
-    return settings.weight * depth_bin_loss(prediction.depth_logits, prediction.bin_depths, returns)
+    return settings.weight * depth_bin_loss(logits, bins, returns)
 
 
 def nearest_return(depth: Tensor, size: tuple[int, int]) -> Tensor:

@@ -17,8 +17,9 @@ from ugocc.errors import DataError
 from ugocc.geometry.grid import OCC3D_GRID, VoxelGrid
 from ugocc.models.bev_attention import BevAttention, BevAttentionSettings
 from ugocc.models.bev_encoder import BevEncoder, BevEncoderSettings
+from ugocc.models.bev_queries import BevQueries, BevQueriesSettings
 from ugocc.models.camera_vector import camera_vector
-from ugocc.models.cameras import real_cameras
+from ugocc.models.cameras import Cameras, real_cameras
 from ugocc.models.cross_view import CrossView
 from ugocc.models.depth_net import (
     DepthBinSettings,
@@ -39,33 +40,51 @@ from ugocc.models.voxel_encoder import VoxelEncoder, VoxelEncoderSettings
 
 
 class OccupancyModel(nn.Module):
-    """Batch to prediction: image features, depth and context, attention among them, lift, encoder, head."""
+    """Batch to prediction: image features; depth, context, attention among them and lift, or queries; encoder; head."""
 
     def __init__(self, settings: ModelSettings, pretrained: bool = False) -> None:
         super().__init__()
+        _check_parts(settings)
         self.settings = settings
-        grid, context = settings.input.grid, settings.depth_net.context_channels
+        grid, shape = settings.input.grid, volume_shape(settings)
         self.image_encoder = ImageEncoder(settings.image_encoder, pretrained)
-        _check_image_size(settings.input, self.image_encoder.stride)
-        across, stride = settings.cross_view, self.image_encoder.stride
-        self.cross_view = None if across is None else CrossView(self.image_encoder.channels, stride, across)
-        self.depth_net = DepthNet(self.image_encoder.channels, settings.depth_net)
-        semantics = settings.semantic_attention
-        self.semantic_attention = None if semantics is None else SemanticAttention(context, semantics)
-        self.lift = Lift(settings.lift, grid)
-        look_back, shape = settings.bev_attention, settings.lift.shape
-        self.bev_attention = None if look_back is None else BevAttention(context, shape, grid, look_back)
-        self.branch = _branch(settings, context, grid)
+        inputs, stride = self.image_encoder.channels, self.image_encoder.stride
+        _check_image_size(settings.input, stride)
+        self.cross_view = None if settings.cross_view is None else CrossView(inputs, stride, settings.cross_view)
+        self.bev_queries: BevQueries | None = None
+        self.depth_net: DepthNet | None = None
+        self.semantic_attention: SemanticAttention | None = None
+        self.lift: Lift | None = None
+        self.bev_attention: BevAttention | None = None
+        if settings.bev_queries is not None:
+            self.bev_channels = settings.bev_queries.channels
+            self.bev_queries = BevQueries(inputs, shape[:2], grid, settings.bev_queries)
+        elif settings.depth_net is not None and settings.lift is not None:
+            context = self.bev_channels = settings.depth_net.context_channels
+            semantics, look_back = settings.semantic_attention, settings.bev_attention
+            self.depth_net = DepthNet(inputs, settings.depth_net)
+            self.semantic_attention = None if semantics is None else SemanticAttention(context, semantics)
+            self.lift = Lift(settings.lift, grid)
+            self.bev_attention = None if look_back is None else BevAttention(context, shape, grid, look_back)
+        self.branch = _branch(settings, self.bev_channels)
 
     def forward(self, batch: Batch) -> Prediction:
         """Predict every sample of a batch; its labels are not looked at."""
-        settings = self.settings.depth_net
         cameras = real_cameras(batch)
         features = self.image_encoder(cameras.images)
         if self.cross_view is not None:
             features = self.cross_view(features, cameras)
-        ground = ground_code(cameras, settings, tuple(features.shape[-2:])) if settings.canonical else None
-        context, depth_logits = self.depth_net(features, camera_vector(cameras, settings.canonical), ground)
+        if self.bev_queries is None:
+            return self._lifted(features, cameras)
+        volume = self.bev_queries(features, cameras)
+        return Prediction(self.branch(volume).float(), None, None, None, volume.mean(dim=4))
+
+    def _lifted(self, features: Tensor, cameras: Cameras) -> Prediction:
+        depth_net, lift = self.depth_net, self.lift
+        assert depth_net is not None and lift is not None
+        settings, size = depth_net.settings, (features.shape[-2], features.shape[-1])
+        ground = ground_code(cameras, settings, size) if settings.canonical else None
+        context, depth_logits = depth_net(features, camera_vector(cameras, settings.canonical), ground)
         depth_logits = depth_logits.float()
         depth = depth_logits.softmax(dim=1)
         bins = bin_depths(cameras, settings)
@@ -73,14 +92,12 @@ class OccupancyModel(nn.Module):
         if self.semantic_attention is not None:
             expected = (depth * bins[:, :, None, None]).sum(dim=1)
             context, semantics = self.semantic_attention(context, expected)
-        rows, columns = features.shape[-2:]
-        geometry = self.lift.geometry(cameras, bins, (rows, columns))
-        lifted = context * solid_angle(cameras, settings)[:, None, None, None] if settings.canonical else context
-        volume = self.lift(lifted, depth, geometry)
+        seen = context * solid_angle(cameras, settings)[:, None, None, None] if settings.canonical else context
+        volume = lift(seen, depth, lift.geometry(cameras, bins, size))
         if self.bev_attention is not None:
             volume = self.bev_attention(volume, context, depth, bins, cameras)
-        spread_bins = bin_centres(settings.bins).to(bins).expand(*batch.camera_mask.shape, -1).clone()
-        spread_bins[batch.camera_mask] = bins
+        spread_bins = bin_centres(settings.bins).to(bins).expand(*cameras.mask.shape, -1).clone()
+        spread_bins[cameras.mask] = bins
         return Prediction(
             occupancy=self.branch(volume).float(),
             depth_logits=cameras.spread(depth_logits),
@@ -95,8 +112,9 @@ class FlatBranch(nn.Module):
 
     def __init__(self, inputs: int, heights: int, settings: FlatBranchSettings) -> None:
         super().__init__()
-        self.encoder = BevEncoder(inputs, settings.encoder)
-        self.head = HeightHead(settings.encoder.channels, heights, settings.head)
+        encoder = settings.encoder
+        self.encoder = nn.Identity() if encoder is None else BevEncoder(inputs, encoder)
+        self.head = HeightHead(inputs if encoder is None else encoder.channels, heights, settings.head)
 
     def forward(self, volume: Tensor) -> Tensor:
         """See the class."""
@@ -138,16 +156,37 @@ def _check_image_size(images: InputSettings, stride: int) -> None:
         )
 
 
-def _branch(settings: ModelSettings, inputs: int, grid: VoxelGrid) -> FlatBranch | VolumeBranch:
-    x, y, z = settings.lift.shape
-    if settings.flat is not None and settings.volume is None:
-        if (x, y, z) != (*grid.shape[:2], 1):
-            raise DataError("model", "lift.shape", (x, y, z), f"{(*grid.shape[:2], 1)}, the columns of the output grid")
-        return FlatBranch(inputs, grid.shape[2], settings.flat)
-    if settings.volume is not None and settings.flat is None:
+def _check_parts(settings: ModelSettings) -> None:
+    """Raise DataError unless there is exactly one way from features to a volume, and one from there to classes."""
+    lifts = settings.depth_net is not None and settings.lift is not None
+    if lifts == (settings.bev_queries is not None) or (settings.depth_net is None) != (settings.lift is None):
+        parts = [name for name in ("depth_net", "lift", "bev_queries") if getattr(settings, name) is not None]
+        raise DataError("model", "parts", " and ".join(parts) or "none", "depth_net and lift, or bev_queries")
+    for name in ("semantic_attention", "bev_attention"):
+        if settings.bev_queries is not None and getattr(settings, name) is not None:
+            raise DataError("model", name, "beside bev_queries", "null: there is no depth it could use")
+    if (settings.flat is None) == (settings.volume is None):
+        found = "both" if settings.flat is not None else "neither"
+        raise DataError("model", "flat, volume", found, "exactly one of the two")
+    shape, columns = volume_shape(settings), (*settings.input.grid.shape[:2], 1)
+    if settings.flat is not None and shape != columns:
+        raise DataError("model", "lift.shape", shape, f"{columns}, the columns of the output grid")
+    if settings.volume is not None and settings.bev_queries is not None:
+        raise DataError("model", "volume", "beside bev_queries", "flat: queries make a bird's-eye view")
+
+
+def volume_shape(settings: ModelSettings) -> tuple[int, int, int]:
+    """Cells of the volume that features are brought to: of the lift, or one query on every column of the grid."""
+    x, y, _ = settings.input.grid.shape
+    return (x, y, 1) if settings.lift is None else settings.lift.shape
+
+
+def _branch(settings: ModelSettings, inputs: int) -> FlatBranch | VolumeBranch:
+    grid = settings.input.grid
+    if settings.volume is not None:
         return VolumeBranch(inputs, grid.shape, settings.volume)
-    found = "both" if settings.flat is not None else "neither"
-    raise DataError("model", "flat, volume", found, "exactly one of the two")
+    assert settings.flat is not None
+    return FlatBranch(inputs, grid.shape[2], settings.flat)
 
 
 def bevdet_occ(size: str) -> ModelSettings:
@@ -199,9 +238,27 @@ def ugocc_2d(size: str) -> ModelSettings:
     return _with_attention("ugocc-2d", flashocc(size))
 
 
+def bevformer_occ(size: str) -> ModelSettings:
+    """BEVFormer-Occ: queries on the ground plan that look at the images, without depth, and a channel-to-height head.
+
+    The memory of earlier frames is left out, as in every model here.
+    """
+    images, _ = _image_side(size)
+    if size == "full":
+        queries, head = BevQueriesSettings(), HeightHeadSettings()
+    elif size == "laptop":
+        queries = BevQueriesSettings(96, 4, BevAttentionSettings(ffn_ratio=2, query_stride=2))
+        head = HeightHeadSettings(96, 128)
+    else:
+        queries, head = BevQueriesSettings(16, 2, BevAttentionSettings(heads=2, ffn_ratio=2)), HeightHeadSettings(16, 32)
+    flat = FlatBranchSettings(encoder=None, head=head)
+    return ModelSettings("bevformer-occ", size, _input(size), images, None, None, queries, flat)
+
+
 MODELS: Final[dict[str, Callable[[str], ModelSettings]]] = {
     "bevdet-occ": bevdet_occ,
     "flashocc": flashocc,
+    "bevformer-occ": bevformer_occ,
     "fb-occ": fb_occ,
     "ugocc": ugocc,
     "ugocc-2d": ugocc_2d,
@@ -242,11 +299,16 @@ def _lifted(
 ) -> ModelSettings:
     """A model that lifts; as published these know neither camera noise nor canonical depth."""
     images, depth = _image_side(size)
-    return ModelSettings(name, size, _input(size), images, depth, lift, flat, volume)
+    return ModelSettings(name, size, _input(size), images, depth, lift, None, flat, volume)
 
 
 def adaptable(settings: ModelSettings) -> ModelSettings:
-    """The same network with depth for any camera: canonical, and trained on noisy calibrations."""
+    """The same network with depth for any camera: canonical, and trained on noisy calibrations.
+
+    A network without depth is as it was.
+    """
+    if settings.depth_net is None:
+        return settings
     return replace(settings, depth_net=replace(settings.depth_net, camera_noise=0.05, canonical=True))
 
 

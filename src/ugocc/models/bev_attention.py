@@ -94,7 +94,7 @@ class BevAttention(nn.Module):
         position = (self.rows + self.columns).flatten(0, 1)
         query = self.norms[0](query + self.among_queries(query, position))
         sight = look(cameras, self.anchors)
-        query = self.norms[1](query + self.to_images(query + position, context, depth, bins, cameras.sample, sight))
+        query = self.norms[1](query + self.to_images(query + position, context, (depth, bins), cameras.sample, sight))
         query = self.norms[2](query + self.within(query))
         found = query.transpose(1, 2).unflatten(2, self.shape)
         return volume + resize(found, (volume.shape[2], volume.shape[3]))[..., None]
@@ -133,18 +133,18 @@ class ImageAttention(nn.Module):
         self.result = nn.Linear(channels, channels)
 
     def forward(
-        self, query: Tensor, context: Tensor, depth: Tensor, bins: Tensor, sample: Tensor, sight: Sight
+        self, query: Tensor, context: Tensor, depth: tuple[Tensor, Tensor] | None, sample: Tensor, sight: Sight
     ) -> Tensor:
         """What each query finds: (B, Q, C), the mean over the cameras that see any of its anchors.
 
-        The weights around an anchor are multiplied by the probability, at the anchor's pixel, of the depth bin that
-        the anchor's own distance falls in.
+        With depth, the weights around an anchor are multiplied by the probability, at the anchor's pixel, of the depth
+        bin that the anchor's own distance falls in.
 
         Args:
             query: (B, Q, C), position included.
             context: (M, C, h, w).
-            depth: (M, D, h, w) probabilities.
-            bins: (M, D) metres.
+            depth: (M, D, h, w) probabilities of the bins and (M, D) their centres in metres; None looks at whatever
+                is in an anchor's direction.
             sample: (M,) the sample of each camera.
             sight: the anchors in every camera.
         """
@@ -159,8 +159,11 @@ class ImageAttention(nn.Module):
         packed[camera, rank] = place
         row = torch.arange(len(sample), device=sample.device)[:, None]
         anchors = sight.places[row, packed]
-        bin, inside = depth_bins(sight.distances[row, packed], bins)
-        likely = probability_at(depth, anchors, bin) * (inside & sight.visible[row, packed])
+        likely = sight.visible[row, packed].to(anchors.dtype)
+        if depth is not None:
+            probabilities, bins = depth
+            bin, inside = depth_bins(sight.distances[row, packed], bins)
+            likely = likely * inside * probability_at(probabilities, anchors, bin)
         owner = sample[:, None] * queries + packed
         offsets, weights = (x.flatten(0, 1)[owner] for x in self.points(query))
         around = (anchors.shape[2], -1)

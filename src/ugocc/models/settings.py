@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ugocc.data.prepare import InputSettings
 from ugocc.models.bev_attention import BevAttentionSettings
 from ugocc.models.bev_encoder import BevEncoderSettings
+from ugocc.models.bev_queries import BevQueriesSettings
 from ugocc.models.cross_view import CrossViewSettings
 from ugocc.models.depth_net import DepthNetSettings
 from ugocc.models.heads import HeightHeadSettings, VoxelHeadSettings
@@ -20,8 +21,8 @@ from ugocc.models.voxel_encoder import VoxelEncoderSettings
 class FlatBranchSettings:
     """Encoder and head in two dimensions."""
 
-    encoder: BevEncoderSettings = field(default_factory=BevEncoderSettings)
-    """Encoder over the bird's-eye view."""
+    encoder: BevEncoderSettings | None = field(default_factory=BevEncoderSettings)
+    """Encoder over the bird's-eye view; None leaves it to the queries that made it."""
     head: HeightHeadSettings = field(default_factory=HeightHeadSettings)
     """Channel-to-height head."""
 
@@ -48,10 +49,12 @@ class ModelSettings:
     """Images and output grid."""
     image_encoder: ImageEncoderSettings = field(default_factory=ImageEncoderSettings)
     """Images to features."""
-    depth_net: DepthNetSettings = field(default_factory=DepthNetSettings)
+    depth_net: DepthNetSettings | None = field(default_factory=DepthNetSettings)
     """Features to depth and context."""
-    lift: LiftSettings = field(default_factory=LiftSettings)
+    lift: LiftSettings | None = field(default_factory=LiftSettings)
     """Context to volume."""
+    bev_queries: BevQueriesSettings | None = None
+    """Features to a bird's-eye view in place of ``depth_net`` and ``lift``."""
     flat: FlatBranchSettings | None = None
     """Two-dimensional encoder and head; either this or ``volume``."""
     volume: VolumeBranchSettings | None = None

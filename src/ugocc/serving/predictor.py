@@ -28,8 +28,8 @@ class PredictedVolume:
     """(X, Y, Z) most probable class."""
     confidence: NDArray[np.float32]
     """(X, Y, Z) its probability."""
-    depth: NDArray[np.float32]
-    """(N, h, w) expected depth of the feature cells in metres along the optical axis."""
+    depth: NDArray[np.float32] | None
+    """(N, h, w) expected depth of the feature cells in metres along the optical axis; None from a network without."""
     grid: VoxelGrid
     """Where the voxels are, key ego frame."""
 
@@ -69,12 +69,13 @@ class Predictor:
         settings = self.model.settings.input
         batch = make_sample(prepare(frame, settings, labelled=False), settings).to(self.device)
         prediction = self.model(batch)
+        has_depth = prediction.depth_logits is not None
         confidence, classes = prediction.occupancy.float().softmax(dim=1).max(dim=1)
         return PredictedVolume(
             token=frame.token,
             classes=classes[0].to(torch.uint8).cpu().numpy(),
             confidence=confidence[0].cpu().numpy(),
-            depth=prediction.expected_depth()[0].float().cpu().numpy(),
+            depth=prediction.expected_depth()[0].cpu().numpy() if has_depth else None,
             grid=settings.grid,
         )
 

@@ -50,7 +50,7 @@ class Adaptation(LightningModule):
         self.recipe = recipe
         self.model = model
         self.teacher = make_teacher(model)
-        channels = model.settings.depth_net.context_channels
+        channels = model.bev_channels
         self.classifier = DomainClassifier(channels, recipe.adversary) if recipe.adversary.weight else None
 
     def train(self, mode: bool = True) -> Adaptation:
@@ -115,8 +115,9 @@ class Adaptation(LightningModule):
         """The student's prediction of the harder view, and its losses."""
         recipe, weights = self.recipe, self.recipe.weights
         with torch.no_grad(), batch_statistics(self.teacher):
-            taught = self.teacher(target)
-        evidence = evidence_of(taught.semantics_2d, taught.depth_logits, taught.bin_depths, recipe.evidence)
+            taught: Prediction = self.teacher(target)
+        depth_logits, bins = taught.depth_distribution()
+        evidence = evidence_of(taught.semantics_2d, depth_logits, bins, recipe.evidence)
         rng = np.random.default_rng(seed)
         view = recipe.strong_view
         factor = float(1 + view.zoom * rng.uniform(-1, 1))

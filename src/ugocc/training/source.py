@@ -111,7 +111,8 @@ def supervised_losses(
 ) -> dict[str, Tensor]:
     """Weighted losses of a prediction against the labels and lidar of a batch, by name."""
     terms = occupancy_loss(prediction.occupancy, batch, occupancy)
-    terms["depth"] = depth_loss(prediction, batch, depth)
+    if prediction.depth_logits is not None:
+        terms["depth"] = depth_loss(prediction, batch, depth)
     if prediction.semantics_2d is not None and semantics.weight:
         terms["semantics"] = semantic_loss(prediction.semantics_2d, batch.semantics_2d, semantics)
     return terms

@@ -28,7 +28,7 @@ from ugocc.data.frame import FrameSource
 from ugocc.data.source import open_fleet
 from ugocc.data.teacher_maps import with_teacher_maps
 from ugocc.errors import DataError
-from ugocc.models.assemble import OccupancyModel, adaptable, build_model
+from ugocc.models.assemble import MODELS, OccupancyModel, adaptable, build_model, model_settings
 from ugocc.models.camera_vector import camera_vector
 from ugocc.models.cameras import real_cameras
 from ugocc.models.depth_net import CameraNorm
@@ -55,6 +55,9 @@ def train_adapt(recipe: AdaptRecipe) -> Path:
     finished = run.folder / "model"
     seed_everything(run.seed, workers=True, verbose=False)
     model, about = _starting_model(recipe)
+    if recipe.learns_from_target and model.settings.depth_net is None:
+        names = ", ".join(name for name in MODELS if model_settings(name, "debug").depth_net is not None)
+        raise DataError("recipe", "model", model.settings.name, f"a network that predicts depth, to adapt it: {names}")
     check_same_recipe(recipe, run.folder)
     if (finished / "model.json").is_file():
         return finished
@@ -149,7 +152,10 @@ def _train(task: Adaptation, source: FrameDataset, target: FrameDataset) -> None
 @torch.no_grad()
 def know_cameras(model: OccupancyModel, samples: Iterable[Batch]) -> None:
     """Give the normalisation of camera vectors, which adaptation does not change, the statistics of these samples."""
-    canonical = model.settings.depth_net.canonical
+    depth_net = model.settings.depth_net
+    if depth_net is None:
+        return
+    canonical = depth_net.canonical
     vectors = torch.cat([camera_vector(real_cameras(sample), canonical) for sample in samples])
     variance, mean = torch.var_mean(vectors, dim=0)
     for module in model.modules():
