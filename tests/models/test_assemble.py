@@ -14,7 +14,6 @@ from ugocc.losses.depth import DepthLossSettings, depth_loss
 from ugocc.losses.occupancy import OccupancyLossSettings, occupancy_loss
 from ugocc.losses.semantics import SemanticLossSettings, semantic_loss
 from ugocc.models.assemble import MODELS, SIZES, build_model, model_settings, volume_shape
-from ugocc.models.bev_queries import BevQueriesSettings
 from ugocc.models.cross_view import CrossViewSettings
 from ugocc.models.depth_net import GROUND_NUMBERS
 from ugocc.models.semantic_attention import SemanticAttention, SemanticAttentionSettings
@@ -302,14 +301,15 @@ def test_unknown_names_and_settings_that_do_not_fit():
         build_model(replace(settings, flat=None))
     with pytest.raises(DataError, match=r"lift\.shape"):
         build_model(replace(settings, lift=replace(settings.lift, shape=(16, 16, 1))))
-    for parts in ({"lift": None}, {"depth_net": None}, {"lift": None, "depth_net": None}, {"bev_queries": BevQueriesSettings()}):
+    queries = model_settings("bevformer-occ", "debug")
+    without = {"lift": None, "depth_net": None}
+    for parts in ({"lift": None}, {"depth_net": None}, without, {"bev_queries": queries.bev_queries}):
         with pytest.raises(DataError, match="depth_net and lift, or bev_queries"):
             build_model(replace(settings, **parts))
-    queries = model_settings("bevformer-occ", "debug")
     with pytest.raises(DataError, match=r"semantic_attention.*there is no depth"):
         build_model(replace(queries, semantic_attention=SemanticAttentionSettings(8)))
+    attention = replace(queries.bev_queries.attention, query_stride=5)
     with pytest.raises(DataError, match=r"attention\.query_stride"):
-        attention = replace(queries.bev_queries.attention, query_stride=5)
         build_model(replace(queries, bev_queries=replace(queries.bev_queries, attention=attention)))
     with pytest.raises(DataError, match="a multiple of 2 heads"):
         replace(queries.bev_queries, channels=15)

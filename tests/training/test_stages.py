@@ -3,10 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from ugocc.adaptation.rerender import RerenderSettings
 from ugocc.adaptation.rig import rig_of_frame
 from ugocc.adaptation.transferred import RigTransferSettings, TransferredDataset
 from ugocc.data.batch import Batch
@@ -274,6 +276,28 @@ def test_volumes_of_re_rendered_samples_are_mirrored_and_those_of_recorded_ones_
     every_way = {(1, 1), (1, -1), (-1, 1), (-1, -1)}
     assert signs(TransferredDataset(source, rigs, replace(settings, bev_flip=0.5))) == every_way
     assert signs(source) == {(1, 1)}
+
+
+def test_frames_look_back_by_metres_driven(tiny_fleets: Path, tmp_path: Path) -> None:
+    inputs = _recipe(tiny_fleets, tmp_path / "run").model.input
+    frames = open_fleet(tiny_fleets / "five", "train", "five")
+    source = FrameDataset(frames, inputs, cache=tmp_path / "cache")
+    rigs = [rig_of_frame(open_fleet(tiny_fleets / "six", "train", "six")[0], inputs.height, inputs.width)]
+    places = [frame.world_T_ego[:2, 3] for frame in frames]
+    last = max(i for i in range(len(frames)) if frames[i].previous is not None)
+    step = float(np.linalg.norm(places[last] - places[last - 1]))
+    settings = RigTransferSettings(turned=0, random=0, rerender=RerenderSettings(look_back=(0.5 * step, 1e6)))
+    data = TransferredDataset(source, rigs, settings)
+    assert data.look_back(last) == [last - 1]  # nobody drove that far
+    first = next(i for i in range(len(frames)) if frames[i].previous is None)
+    assert data.look_back(first) == []
+    filled = data.versions(last, [0])[0]
+    alone = TransferredDataset(source, rigs, RigTransferSettings(turned=0, random=0)).versions(last, [0])[0]
+    shown = [np.mean([camera.visible.mean() for camera in p.cameras]) for p in (alone, filled)]
+    assert shown[1] > shown[0] + 0.05
+    kept = TransferredDataset(source, rigs, settings).versions(last, [0])[0]
+    for a, b in zip(filled.cameras, kept.cameras, strict=True):
+        assert (a.image == b.image).all()
 
 
 def test_frames_are_re_rendered_from_dense_depth_where_it_is_given(tiny_fleets: Path, tmp_path: Path) -> None:

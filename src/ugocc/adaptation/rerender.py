@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -24,9 +24,13 @@ from ugocc.data.depth_map import lidar_points_in_camera, rasterise_depth
 from ugocc.data.frame import OccupancyLabel
 from ugocc.data.occupancy import label_on_grid
 from ugocc.data.prepare import Prepared, PreparedCamera
+from ugocc.errors import DataError
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.geometry.rigid import inverse, transform
-from ugocc.labels import FREE, UNKNOWN
+from ugocc.labels import FREE, PEDESTRIAN, TWO_WHEELER, UNKNOWN, VEHICLE
+
+MOVABLE: Final = (VEHICLE, PEDESTRIAN, TWO_WHEELER)
+"""Classes that may be elsewhere in an earlier frame."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,13 @@ class RerenderSettings:
     visibility_margin: int = 0
     """Voxels of the recorded label by which the new field of view and the source's camera mask are widened before they
     are intersected."""
+    look_back: tuple[float, ...] = ()
+    """Metres driven since earlier frames whose pictures fill what the frame's own do not show: the ground beside the
+    car, and for cars that look ahead only, all that is behind. What can move is left out of them."""
+
+    def __post_init__(self) -> None:
+        if any(not metres > 0 for metres in self.look_back):
+            raise DataError("rig_transfer.rerender", "look_back", self.look_back, "metres above 0")
 
 
 class SourceViews(NamedTuple):
@@ -104,6 +115,72 @@ def source_views(
     return SourceViews(images, depth, confidence, sky, semantics, shown, intrinsics, poses)
 
 
+class Earlier(NamedTuple):
+    """An earlier frame of the same scene, without what can move."""
+
+    views: SourceViews
+    """Its pictures; cameras in the ego frame of now, pixels that show what can move not shown."""
+    returns: NDArray[np.float64]
+    """(P, 3) its lidar, metres in the ego frame of now."""
+    seen: NDArray[np.bool_]
+    """(X, Y, Z) voxels of its label that its cameras saw and that cannot move."""
+    grid: VoxelGrid
+    """Of the label, in the ego frame of then."""
+    now_T_then: Matrices
+    """(4, 4)."""
+
+
+def earlier_frame(
+    prepared: Prepared, views: SourceViews, recorded: tuple[OccupancyLabel, VoxelGrid], world_T_now: Matrices
+) -> Earlier:
+    """What an earlier frame tells of now: all that stands still.
+
+    Pixels that are labelled as what can move, or whose point is in or next to a voxel that is, are taken out, and the
+    sky with them.
+
+    Args:
+        prepared: the earlier frame.
+        views: its :func:`source_views`.
+        recorded: its label and the grid of it.
+        world_T_now: (4, 4) pose of the vehicle now.
+    """
+    label, grid = recorded
+    now_T_then = inverse(world_T_now) @ prepared.world_T_ego
+    movable = ndimage.binary_dilation(np.isin(label.semantics, MOVABLE), np.ones((3, 3, 3), dtype=bool))
+    pixels = torch.isin(views.semantics, torch.tensor(MOVABLE, dtype=torch.uint8))
+    points = _points(views)
+    pixels |= torch.from_numpy(_at(movable, grid, points.reshape(-1, 3))).view(pixels.shape)
+    around = torch.nn.functional.max_pool2d(pixels[:, None].float(), 3, 1, 1)[:, 0] > 0
+    still = views._replace(
+        pixel_mask=views.pixel_mask & ~around & ~views.sky,
+        sky=torch.zeros_like(views.sky),
+        ego_T_camera=now_T_then @ views.ego_T_camera,
+    )
+    seen = (label.camera_mask != 0) & ~np.isin(label.semantics, (*MOVABLE, UNKNOWN))
+    return Earlier(still, transform(now_T_then, lidar_returns(prepared)), seen, grid, now_T_then)
+
+
+def _points(views: SourceViews) -> NDArray[np.float64]:
+    """(N, H, W, 3) metres in the frame of the views' cameras; pixels without depth are at their camera."""
+    height, width = views.depth.shape[1:]
+    v, u = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
+    pixels = np.stack([u, v, np.ones_like(u)], axis=-1).astype(np.float64)
+    points = []
+    for k, pose, depth in zip(views.intrinsics, views.ego_T_camera, views.depth.numpy(), strict=True):
+        rays = pixels @ np.linalg.inv(k).T
+        points.append(transform(pose, (rays * depth[..., None]).reshape(-1, 3)).reshape(rays.shape))
+    return np.stack(points)
+
+
+def _at(values: NDArray[np.bool_], grid: VoxelGrid, points: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """(P,) values of the voxels that points (P, 3) are in; False outside the grid."""
+    index = np.floor((points - np.asarray(grid.lower)) / grid.voxel_size).astype(np.int64)
+    inside = ((index >= 0) & (index < np.asarray(grid.shape))).all(axis=1)
+    found = np.zeros(len(points), dtype=bool)
+    found[inside] = values[tuple(index[inside].T)]
+    return found
+
+
 def _known_depth(
     depth: NDArray[np.float32], semantics: NDArray[np.uint8] | None, visible: NDArray[np.bool_]
 ) -> CompletedDepth:
@@ -120,6 +197,7 @@ def rerender(
     settings: RerenderSettings | None = None,
     views: SourceViews | None = None,
     recorded: tuple[OccupancyLabel, VoxelGrid] | None = None,
+    earlier: Sequence[Earlier] = (),
 ) -> Prepared:
     """A prepared frame as ``rig`` would have recorded it.
 
@@ -135,22 +213,83 @@ def rerender(
         settings: see :class:`RerenderSettings`.
         views: :func:`source_views` of the frame, when it is re-rendered for several rigs.
         recorded: the label as recorded and its grid, of which ``grid`` may be a coarser cut-out.
+        earlier: frames that fill what this one's pictures do not show.
     """
     s = settings or RerenderSettings()
     given = views or source_views(prepared, s.completion)
-    seen = transfer(
-        given.images, given.depth, given.confidence, given.intrinsics, given.ego_T_camera, rig, given.semantics,
-        given.sky, given.pixel_mask, s.transfer,
-    )  # fmt: skip
+    own = _transferred(given, rig, s.transfer)
+    seen, filled = own, torch.zeros_like(own.valid)
+    if earlier:
+        before = _transferred(_joined([e.views for e in earlier]), rig, s.transfer)
+        filled = before.valid & (before.depth > 0) & ~own.valid
+        seen = _filled(own, before, filled)
     occupancy = prepared.occupancy
     if occupancy is not None:
         label, label_grid = recorded or (occupancy, grid)
-        visible = visible_mask(label.camera_mask, label_grid, rig, seen.valid, s.visibility_margin)
+        visible = visible_mask(label.camera_mask, label_grid, rig, own.valid, s.visibility_margin)
+        if earlier:
+            visible |= filled_mask(label.semantics, label_grid, rig, torch.where(filled, seen.depth, 0.0), earlier)
         occupancy = label_on_grid(label._replace(camera_mask=visible), label_grid, grid, prepared.token)
     labelled = any(camera.semantics is not None for camera in prepared.cameras)
-    returns = lidar_returns(prepared)
+    returns = [(lidar_returns(prepared), ~filled), *((e.returns, filled) for e in earlier)]
     cameras = tuple(_prepared_camera(i, seen, rig, labelled, returns, s.lidar_tolerance) for i in range(len(rig)))
     return replace(prepared, cameras=cameras, occupancy=occupancy)
+
+
+def _transferred(views: SourceViews, rig: VirtualRig, settings: TransferSettings) -> TransferredView:
+    return transfer(
+        views.images, views.depth, views.confidence, views.intrinsics, views.ego_T_camera, rig, views.semantics,
+        views.sky, views.pixel_mask, settings,
+    )  # fmt: skip
+
+
+def _joined(views: Sequence[SourceViews]) -> SourceViews:
+    """The pictures of several moments as if of one."""
+    images, depth, confidence, sky, semantics, shown = (
+        torch.cat(values) for values in zip(*(v[:6] for v in views), strict=True)
+    )
+    intrinsics, poses = (np.concatenate(values) for values in zip(*(v[6:] for v in views), strict=True))
+    return SourceViews(images, depth, confidence, sky, semantics, shown, intrinsics, poses)
+
+
+def _filled(own: TransferredView, before: TransferredView, filled: Tensor) -> TransferredView:
+    """``before`` where ``filled``, else ``own``; what is invalid still has the mean colour of what is valid."""
+    valid = own.valid | filled
+    images = torch.where(filled[:, None], before.images, own.images)
+    count = valid.sum(dim=(1, 2)).clamp(min=1)
+    mean = (images * valid[:, None]).sum(dim=(2, 3)) / count[:, None]
+    depth, confidence, semantics = (
+        torch.where(filled, getattr(before, name), getattr(own, name)) for name in ("depth", "confidence", "semantics")
+    )
+    return TransferredView(
+        torch.where(valid[:, None], images, mean[:, :, None, None]), valid, depth, confidence, semantics
+    )
+
+
+def filled_mask(
+    semantics: NDArray[np.uint8], grid: VoxelGrid, rig: VirtualRig, depth: Tensor, earlier: Sequence[Earlier]
+) -> NDArray[np.bool_]:
+    """Voxels that a filled part of a new picture shows, that stand still, and that an earlier frame's cameras saw.
+
+    Args:
+        semantics: (X, Y, Z) label of now.
+        grid: of the label.
+        rig: the new cameras.
+        depth: (M, h, w) metres along the optical axis where the pictures are filled, 0 elsewhere. What is farther is
+            hidden; not so voxels that the surface passes through, whose centres may lie a good deal behind it.
+        earlier: earlier frames.
+    """
+    shown = np.zeros(int(np.prod(grid.shape)), dtype=bool)
+    for i in range(len(rig)):
+        place = _in_picture(grid, rig, i)
+        surface = depth[i].cpu().numpy()[place.row, place.column]
+        shown[place.voxels] |= (surface > 0) & (place.depth <= 1.15 * surface + 2 * grid.voxel_size)
+    known = np.zeros_like(shown)
+    candidates = np.flatnonzero(shown & ~np.isin(semantics, MOVABLE).reshape(-1))
+    centres = _centres(grid)[:, candidates].T.astype(np.float64)
+    for frame in earlier:
+        known[candidates] |= _at(frame.seen, frame.grid, transform(inverse(frame.now_T_then), centres))
+    return known.reshape(grid.shape)
 
 
 def visible_mask(
@@ -169,20 +308,38 @@ def visible_mask(
         margin: voxels to widen by.
     """
     in_picture = np.zeros(int(np.prod(grid.shape)), dtype=bool)
-    for i, (k, ego_T_camera) in enumerate(zip(rig.intrinsics, rig.ego_T_camera, strict=True)):
-        pixel_T_ego = (k @ inverse(ego_T_camera)[:3]).astype(np.float32)
-        x, y, z = pixel_T_ego[:, :3] @ _centres(grid) + pixel_T_ego[:, 3:]
-        z = np.where(z > 0.01, z, np.inf)
-        column, row = np.floor(x / z + 0.5), np.floor(y / z + 0.5)
-        inside = np.isfinite(z) & (column >= 0) & (column < rig.width) & (row >= 0) & (row < rig.height)
-        if valid is not None:
-            inside[inside] = valid[i].cpu().numpy()[row[inside].astype(int), column[inside].astype(int)]
-        in_picture |= inside
+    for i in range(len(rig)):
+        place = _in_picture(grid, rig, i)
+        shows = True if valid is None else valid[i].cpu().numpy()[place.row, place.column]
+        in_picture[place.voxels] |= shows
     masks = (in_picture.reshape(grid.shape), camera_mask != 0)
     if margin:
         block = np.ones((3, 3, 3), dtype=bool)
         masks = tuple(ndimage.binary_dilation(mask, block, iterations=margin) for mask in masks)
     return np.logical_and(*masks)
+
+
+class _Places(NamedTuple):
+    """Voxels whose centres are in a picture."""
+
+    voxels: NDArray[np.intp]
+    """(V,) places in the flattened grid."""
+    row: NDArray[np.intp]
+    """(V,) of the pixel."""
+    column: NDArray[np.intp]
+    """(V,) of the pixel."""
+    depth: NDArray[np.float32]
+    """(V,) metres along the optical axis."""
+
+
+def _in_picture(grid: VoxelGrid, rig: VirtualRig, camera: int) -> _Places:
+    pixel_T_ego = (rig.intrinsics[camera] @ inverse(rig.ego_T_camera[camera])[:3]).astype(np.float32)
+    x, y, z = pixel_T_ego[:, :3] @ _centres(grid) + pixel_T_ego[:, 3:]
+    z = np.where(z > 0.01, z, np.inf)
+    column, row = np.floor(x / z + 0.5), np.floor(y / z + 0.5)
+    inside = np.isfinite(z) & (column >= 0) & (column < rig.width) & (row >= 0) & (row < rig.height)
+    voxels = np.flatnonzero(inside)
+    return _Places(voxels, row[voxels].astype(np.intp), column[voxels].astype(np.intp), z[voxels])
 
 
 @lru_cache(maxsize=2)
@@ -203,18 +360,29 @@ def lidar_returns(prepared: Prepared) -> NDArray[np.float64]:
 
 
 def _prepared_camera(
-    index: int, seen: TransferredView, rig: VirtualRig, labelled: bool, returns: NDArray[np.float64], tolerance: float
+    index: int,
+    seen: TransferredView,
+    rig: VirtualRig,
+    labelled: bool,
+    returns: Sequence[tuple[NDArray[np.float64], Tensor]],
+    tolerance: float,
 ) -> PreparedCamera:
+    """The new camera; returns are points (P, 3) and, of all cameras, the pixels (M, h, w) that they may be in."""
     pose, k = rig.ego_T_camera[index], rig.intrinsics[index]
-    lidar = lidar_points_in_camera(returns, pose, k, rig.width, rig.height)
-    column, row = (np.floor(lidar[:, :2] + 0.5).astype(int)).T
-    shown = seen.depth[index].cpu().numpy()[row.clip(0, rig.height - 1), column.clip(0, rig.width - 1)]
+    depth = seen.depth[index].cpu().numpy()
+    found = []
+    for points, where in returns:
+        lidar = lidar_points_in_camera(points, pose, k, rig.width, rig.height)
+        column, row = (np.floor(lidar[:, :2] + 0.5).astype(int)).T
+        row, column = row.clip(0, rig.height - 1), column.clip(0, rig.width - 1)
+        near = np.abs(lidar[:, 2] - depth[row, column]) <= tolerance * depth[row, column]
+        found.append(lidar[near & where[index].cpu().numpy()[row, column]])
     return PreparedCamera(
         name=f"virtual {index}",
         image=(seen.images[index] * 255 + 0.5).clamp(0, 255).to(torch.uint8).cpu().numpy(),
         semantics=seen.semantics[index].cpu().numpy() if labelled else None,
         visible=seen.valid[index].cpu().numpy(),
-        lidar=lidar[np.abs(lidar[:, 2] - shown) <= tolerance * shown],
+        lidar=np.concatenate(found),
         intrinsics=k,
         prepared_T_recorded=np.eye(3),
         ego_T_camera=pose,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from ugocc.adaptation.rerender import RerenderSettings, SourceViews, rerender, source_views
+from ugocc.adaptation.rerender import Earlier, RerenderSettings, SourceViews, earlier_frame, rerender, source_views
 from ugocc.adaptation.rig import RandomRigSettings, VirtualRig, random_rig, turned
 from ugocc.data.batch import Batch
 from ugocc.data.cache import digest, load_prepared, save_prepared
@@ -86,6 +87,7 @@ class TransferredDataset(Dataset[Batch]):
         if settings.share and not rigs:
             raise DataError("rig_transfer", "rigs", "none", "at least one rig of the target")
         self.source, self.rigs, self.settings = source, tuple(rigs), settings
+        self._moments: OrderedDict[int, _Moment] = OrderedDict()
         if settings.share and settings.depth_maps is not None:
             check_depth_maps(settings.depth_maps, source.source)
 
@@ -108,23 +110,56 @@ class TransferredDataset(Dataset[Batch]):
 
     def versions(self, index: int, numbers: Sequence[int]) -> list[Prepared]:
         """Versions of a frame by number, from the cache if they are there; its depth is completed once."""
-        views: SourceViews | None = None
-        recorded: tuple[OccupancyLabel, VoxelGrid] | None = None
+        settings, grid = self.settings.rerender, self.source.settings.grid
+        before = self.look_back(index)
+        earlier: list[Earlier] | None = None
         made = []
         for number in numbers:
             rig = self.rig(index, number)
-            file, key = self._file(index, rig)
+            file, key = self._file(index, rig, before)
             found = load_prepared(file, key) if file else None
             if found is None:
-                prepared, frame = self.source.prepared(index), self.source.frame(index)
-                views = views or source_views(prepared, self.settings.rerender.completion, self._dense(frame))
-                if recorded is None and frame.occupancy is not None:
-                    recorded = cut(frame.occupancy(), frame.occupancy_grid, self.source.settings.grid, frame.token)
-                found = rerender(prepared, rig, self.source.settings.grid, self.settings.rerender, views, recorded)
+                prepared, now = self.source.prepared(index), self._moment(index)
+                if earlier is None:
+                    earlier = [self._earlier(i, prepared.world_T_ego) for i in before]
+                found = rerender(prepared, rig, grid, settings, now.views, now.recorded, earlier)
                 if file:
                     save_prepared(file, found, key)
             made.append(found)
         return made
+
+    def look_back(self, index: int) -> list[int]:
+        """Indices of the last frames of the scene at which the vehicle had that far to drive still (``look_back``)."""
+        wanted = sorted(self.settings.rerender.look_back)
+        found: list[int] = []
+        driven, place, previous = 0.0, index, self.source.neighbour(index, -1)
+        while previous is not None and len(found) < len(wanted):
+            here, there = (self.source.frame(i).world_T_ego[:3, 3] for i in (place, previous))
+            driven += float(np.linalg.norm(here - there))
+            if driven >= wanted[len(found)]:
+                found.append(previous)
+            place, previous = previous, self.source.neighbour(previous, -1)
+        return found
+
+    def _moment(self, index: int) -> _Moment:
+        """Dense depth and label of a frame, kept for the frames that look back at it."""
+        found = self._moments.pop(index, None)
+        if found is None:
+            prepared, frame = self.source.prepared(index), self.source.frame(index)
+            views = source_views(prepared, self.settings.rerender.completion, self._dense(frame))
+            recorded = None
+            if frame.occupancy is not None:
+                recorded = cut(frame.occupancy(), frame.occupancy_grid, self.source.settings.grid, frame.token)
+            found = _Moment(views, recorded)
+        self._moments[index] = found
+        while len(self._moments) > 1 + 8 * bool(self.settings.rerender.look_back):
+            self._moments.popitem(last=False)
+        return found
+
+    def _earlier(self, index: int, world_T_now: NDArray[np.float64]) -> Earlier:
+        moment = self._moment(index)
+        assert moment.recorded is not None, "the frames of a labelled fleet have labels"
+        return earlier_frame(self.source.prepared(index), moment.views, moment.recorded, world_T_now)
 
     def rig(self, index: int, number: int) -> VirtualRig:
         """The rig of version ``number`` of a frame."""
@@ -150,15 +185,27 @@ class TransferredDataset(Dataset[Batch]):
         folder = self.settings.depth_maps
         return None if folder is None else read_depth_maps(folder, frame, self.source.settings)
 
-    def _file(self, index: int, rig: VirtualRig) -> tuple[Path | None, str]:
-        if self.source.cache is None:
+    def _file(self, index: int, rig: VirtualRig, before: Sequence[int]) -> tuple[Path | None, str]:
+        cache = self.source.cache
+        if cache is None:
             return None, ""
-        frame = self.source.frame(index)
-        made_from: tuple[object, ...] = (_MAKING, self.source.cache.key(frame), rig, self.settings.rerender)
+        frames = [self.source.frame(i) for i in (index, *before)]
+        made_from: tuple[object, ...] = (_MAKING, cache.key(frames[0]), rig, self.settings.rerender)
+        made_from += tuple(cache.key(frame) for frame in frames[1:])
         if self.settings.depth_maps is not None:
-            made_from += depth_files(self.settings.depth_maps, frame)
+            for frame in frames:
+                made_from += depth_files(self.settings.depth_maps, frame)
         key = digest(made_from)
-        return self.source.cache.folder / "transferred" / f"{key[:32]}.safetensors", key
+        return cache.folder / "transferred" / f"{key[:32]}.safetensors", key
+
+
+class _Moment(NamedTuple):
+    """What a frame is re-rendered from."""
+
+    views: SourceViews
+    """Its pictures with dense depth."""
+    recorded: tuple[OccupancyLabel, VoxelGrid] | None
+    """Its label at the size of its own voxels, and the grid of it."""
 
 
 class _Fill(Dataset[int]):

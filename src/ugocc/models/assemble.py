@@ -81,7 +81,8 @@ class OccupancyModel(nn.Module):
 
     def _lifted(self, features: Tensor, cameras: Cameras) -> Prediction:
         depth_net, lift = self.depth_net, self.lift
-        assert depth_net is not None and lift is not None
+        assert depth_net is not None
+        assert lift is not None
         settings, size = depth_net.settings, (features.shape[-2], features.shape[-1])
         ground = ground_code(cameras, settings, size) if settings.canonical else None
         context, depth_logits = depth_net(features, camera_vector(cameras, settings.canonical), ground)
@@ -250,7 +251,8 @@ def bevformer_occ(size: str) -> ModelSettings:
         queries = BevQueriesSettings(96, 4, BevAttentionSettings(ffn_ratio=2, query_stride=2))
         head = HeightHeadSettings(96, 128)
     else:
-        queries, head = BevQueriesSettings(16, 2, BevAttentionSettings(heads=2, ffn_ratio=2)), HeightHeadSettings(16, 32)
+        queries = BevQueriesSettings(16, 2, BevAttentionSettings(heads=2, ffn_ratio=2))
+        head = HeightHeadSettings(16, 32)
     flat = FlatBranchSettings(encoder=None, head=head)
     return ModelSettings("bevformer-occ", size, _input(size), images, None, None, queries, flat)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ class BevQueriesSettings:
     """Channels of the queries, and of what they look at."""
     layers: int = 6
     """Layers, each of attention among queries, to the images, and a per-query network."""
-    attention: BevAttentionSettings = BevAttentionSettings(ffn_ratio=2)
+    attention: BevAttentionSettings = field(default_factory=lambda: BevAttentionSettings(ffn_ratio=2))
     """Both attentions of a layer."""
 
     def __post_init__(self) -> None:

@@ -167,7 +167,8 @@ def canonical_scale(cameras: Cameras, settings: DepthNetSettings) -> Tensor:
     the horizon is at depth f h / (v - c_y). So the same picture means a depth in proportion to the focal length f, and
     for the ground (p = 1) also to the height h of the camera.
     """
-    scale = relative_focal(cameras, settings) * (cameras.heights().clamp(min=0.1) / settings.reference_height) ** settings.height_power
+    height = cameras.heights().clamp(min=0.1) / settings.reference_height
+    scale = relative_focal(cameras, settings) * height**settings.height_power
     return scale.clamp(*settings.scale_range)
 
 
