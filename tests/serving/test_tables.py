@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ugocc.errors import DataError
+from ugocc.labels import CLASSES
 from ugocc.results import Row, write_results
-from ugocc.serving.tables import TableSettings, rows_of, write_tables
+from ugocc.serving.tables import TableSettings, class_means, rows_of, write_tables
 
 
 def _row(variant: str, train: str, evaluated: str, seed: int = 0, miou: float = 10.0) -> Row:
@@ -39,3 +41,22 @@ def test_blocks_are_rewritten_and_missing_results_are_named(tmp_path: Path) -> N
     page.write_text("<!-- results:y -->\n<!-- /results:y -->\n")
     with pytest.raises(DataError, match="no rows"):
         write_tables(TableSettings(tmp_path / "results", (page,)))
+
+
+def test_classes_are_drawn_for_every_direction(tmp_path: Path) -> None:
+    for seed, building in ((0, 10.0), (1, 20.0)):
+        rows = [_row("full", "six", "five", seed, 30.0 + seed), _row("full", "six", "six", seed, 40.0)]
+        rows = [replace(row, per_class={"building": building, "vehicle": None}) for row in rows]
+        write_results(tmp_path / "results" / "x" / "six-five" / f"{seed}.json", rows)
+    page = tmp_path / "docs" / "page.md"
+    page.parent.mkdir()
+    page.write_text("<!-- plots:x -->\n<!-- /plots:x -->\n")
+    settings = TableSettings(tmp_path / "results", (page,), tmp_path / "docs" / "images")
+    write_tables(settings)
+    assert "(images/x-six-five-net.png)" in page.read_text()
+    assert (tmp_path / "docs" / "images" / "x-six-five-net.png").is_file()
+    means = class_means([row for row in rows_of(tmp_path / "results" / "x") if row.eval_fleet == "five"])
+    assert means[0] == 30.5
+    assert means[1 + CLASSES.index("building")] == 15.0
+    assert means[1 + CLASSES.index("vehicle")] is None
+    assert class_means([]) == []

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
+from typing import Final
 
 from ugocc.errors import DataError
 from ugocc.gaps import gap_table
+from ugocc.labels import CLASSES
 from ugocc.results import VARIANTS, Row, markdown_table, read_results, replace_block, write_text
+from ugocc.viz.canvas import write_picture
+from ugocc.viz.charts import bar_chart
 
 
 @dataclass(frozen=True)
@@ -20,7 +27,10 @@ class TableSettings:
     pages: tuple[Path, ...] = (Path("README.md"), Path("docs/results.md"))
     """Pages with ``<!-- results:NAME -->`` ... ``<!-- /results:NAME -->`` blocks; NAME is a folder of ``results``
     whose result files, at any depth, become one table. A block ``gaps:NAME`` says how much of the distance to the
-    oracle every variant closes; the folders in NAME are directions, SOURCE-TARGET."""
+    oracle every variant closes, and ``plots:NAME`` draws the classes; the folders in NAME are directions,
+    SOURCE-TARGET."""
+    images: Path = Path("docs/images")
+    """Folder for the pictures of ``plots`` blocks."""
 
 
 def write_tables(settings: TableSettings) -> None:
@@ -37,8 +47,44 @@ def write_tables(settings: TableSettings) -> None:
             folders = sorted(folder for folder in (settings.results / name).iterdir() if folder.is_dir())
             block = gap_table({folder.name: rows_of(folder) for folder in folders})
             text = replace_block(text, f"gaps:{name}", block)
+        for name in re.findall(r"<!-- plots:(\S+) -->", text):
+            text = replace_block(text, f"plots:{name}", plots_of(settings, name, page))
         write_text(page, text)
         print(f"tables: {page}")
+
+
+PLOTTED: Final = ("source-only", "strong source-only", "full", "oracle")
+"""Variants whose classes are drawn: where one starts, the result and the bar."""
+
+
+def plots_of(settings: TableSettings, name: str, page: Path) -> str:
+    """One bar chart per direction and model of its classes on the target, means over seeds; the page's links to them.
+
+    Raises:
+        DataError: a folder that is no direction.
+    """
+    lines = []
+    for direction in sorted(folder for folder in (settings.results / name).iterdir() if folder.is_dir()):
+        target = direction.name.rpartition("-")[2]
+        rows = [row for row in rows_of(direction) if row.eval_fleet == target and row.variant in PLOTTED]
+        for model in sorted({row.model for row in rows}):
+            bars = {v: class_means([r for r in rows if (r.model, r.variant) == (model, v)]) for v in PLOTTED}
+            title = f"{model}, {direction.name.replace('-', ' to ')}: classes on {target}"
+            picture = bar_chart({v: means for v, means in bars.items() if means}, ["mean", *CLASSES[:9]], title)
+            path = write_picture(settings.images / f"{name}-{direction.name}-{model}.png", picture)
+            lines.append(f"![{title}]({Path(os.path.relpath(path, page.parent)).as_posix()})\n")
+    return "\n".join(lines)
+
+
+def class_means(rows: Sequence[Row]) -> list[float | None]:
+    """Mean over rows of mIoU and of each class's IoU; empty without rows, None for a class that never occurs."""
+    if not rows:
+        return []
+    means: list[float | None] = [fmean(row.miou for row in rows)]
+    for name in CLASSES[:9]:
+        known = [value for row in rows if (value := row.per_class.get(name)) is not None]
+        means.append(fmean(known) if known else None)
+    return means
 
 
 def rows_of(folder: Path) -> list[Row]:
