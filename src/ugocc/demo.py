@@ -118,13 +118,16 @@ def labelled_recipe(settings: DemoSettings, fleet: str, variant: str, steps: int
 
 def unlabelled_recipe(settings: DemoSettings, start: Path) -> AdaptRecipe:
     """The defaults of ``ugocc adapt --start``, made short: a rate that lets a few hundred steps learn another rig, the
-    last teacher as the result, and no photometric losses, for which every target frame would be read three times."""
+    last teacher as the result, no photometric losses, for which every target frame would be read three times, and no
+    pictures of earlier frames for a source that looks all around."""
     recipe = adapt_recipe(settings.model, settings.size)
+    alone = replace(recipe.rig_transfer.rerender, look_back=())
     return replace(
         recipe,
         start=start,
         source=FleetSettings(settings.fleets.root / SOURCE),
         target=FleetSettings(settings.fleets.root / TARGET),
+        rig_transfer=replace(recipe.rig_transfer, rerender=alone),
         weights=replace(recipe.weights, photometric_target=0.0),
         choice=replace(recipe.choice, candidates=1),
         optim=replace(recipe.optim, steps=settings.steps[1], lr=1e-3),

@@ -292,7 +292,8 @@ def test_frames_look_back_by_metres_driven(tiny_fleets: Path, tmp_path: Path) ->
     first = next(i for i in range(len(frames)) if frames[i].previous is None)
     assert data.look_back(first) == []
     filled = data.versions(last, [0])[0]
-    alone = TransferredDataset(source, rigs, RigTransferSettings(turned=0, random=0)).versions(last, [0])[0]
+    alone_settings = replace(settings, rerender=RerenderSettings(look_back=()))
+    alone = TransferredDataset(source, rigs, alone_settings).versions(last, [0])[0]
     shown = [np.mean([camera.visible.mean() for camera in p.cameras]) for p in (alone, filled)]
     assert shown[1] > shown[0] + 0.05
     kept = TransferredDataset(source, rigs, settings).versions(last, [0])[0]

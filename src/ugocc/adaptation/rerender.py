@@ -47,9 +47,9 @@ class RerenderSettings:
     visibility_margin: int = 0
     """Voxels of the recorded label by which the new field of view and the source's camera mask are widened before they
     are intersected."""
-    look_back: tuple[float, ...] = ()
+    look_back: tuple[float, ...] = (4.0, 9.0, 16.0)
     """Metres driven since earlier frames whose pictures fill what the frame's own do not show: the ground beside the
-    car, and for cars that look ahead only, all that is behind. What can move is left out of them."""
+    car, and for cars that look ahead only, all that is behind. What can move is left out of them. None: ()."""
 
     def __post_init__(self) -> None:
         if any(not metres > 0 for metres in self.look_back):
