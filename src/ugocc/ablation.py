@@ -16,7 +16,7 @@ from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
 from ugocc.errors import DataError
 from ugocc.evaluation.evaluate import evaluate
-from ugocc.models.assemble import model_settings, rig_bound
+from ugocc.models.assemble import model_settings
 from ugocc.results import VARIANTS, Row, markdown_table, read_results, write_results, write_text
 from ugocc.serving.tables import order
 from ugocc.training.adapt_settings import AdaptRecipe
@@ -197,10 +197,13 @@ def _plain(settings: AblationSettings, full: AdaptRecipe, fleet: str) -> SourceR
     other, so both share a run.
     """
     recipe = source_recipe(settings.model, settings.size)
+    network = model_settings(settings.model, settings.size)
+    if network.depth_net is not None:
+        network = replace(network, depth_net=replace(network.depth_net, canonical=False, camera_noise=0.0))
     steps = full.earlier.source_steps + full.earlier.pretrain_steps + full.optim.steps
     return replace(
         recipe,
-        model=rig_bound(model_settings(settings.model, settings.size)),
+        model=network,
         source=FleetSettings(settings.fleets / fleet),
         optim=replace(recipe.optim, steps=steps),
         run=replace(full.run, folder=settings.out / "plain" / fleet / f"seed-{full.run.seed}"),

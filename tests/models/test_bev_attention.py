@@ -129,23 +129,6 @@ def test_whole_layer_by_the_formula(make_batch):
     torch.testing.assert_close(module(volume(), context, depth, bins, cameras), expected)
 
 
-def test_without_positions_what_is_found_moves_with_the_scene(make_batch):
-    """Cameras and volume moved by two cells find, two cells on, what they found before."""
-    batch = make_batch(INPUT, cameras=3)
-    moved = replace(batch, ego_T_camera=batch.ego_T_camera.clone())
-    moved.ego_T_camera[..., 0, 3] += 4.0
-    for positions in (False, True):
-        module = layer(replace(SETTINGS, positions=positions))
-        for parameter in module.among_queries.points.parameters():
-            torch.nn.init.zeros_(parameter)  # or queries near the border look beyond it
-        found = []
-        for each, lifted in ((batch, volume()), (moved, volume().roll(2, 2))):
-            cameras = real_cameras(each)
-            found.append((module(lifted, *seen_by(cameras), cameras) - lifted)[..., 0])
-        same = torch.isclose(found[0][:, :, :-2], found[1][:, :, 2:], rtol=1e-3, atol=1e-3).float().mean()
-        assert (same > 0.99) == (not positions)
-
-
 def test_attention_among_queries_equals_loops():
     module = layer().among_queries
     query, position = torch.randn(1, 64, CHANNELS), torch.randn(64, CHANNELS)

@@ -305,35 +305,24 @@ def _lifted(
 
 
 def adaptable(settings: ModelSettings) -> ModelSettings:
-    """The same network for any rig: canonical depth, trained on noisy calibrations, and a bird's-eye view that looks
-    back at the images knows no position.
+    """The same network with depth for any camera: canonical, and trained on noisy calibrations.
 
     A network without depth is as it was.
     """
-    depth, look_back = settings.depth_net, settings.bev_attention
-    if depth is not None:
-        settings = replace(settings, depth_net=replace(depth, camera_noise=0.05, canonical=True))
-    return settings if look_back is None else replace(settings, bev_attention=replace(look_back, positions=False))
-
-
-def rig_bound(settings: ModelSettings) -> ModelSettings:
-    """The same network as published, without what :func:`adaptable` adds: what the plain recipe trains."""
-    depth, look_back = settings.depth_net, settings.bev_attention
-    if depth is not None:
-        settings = replace(settings, depth_net=replace(depth, camera_noise=0.0, canonical=False))
-    return settings if look_back is None else replace(settings, bev_attention=replace(look_back, positions=True))
+    if settings.depth_net is None:
+        return settings
+    return replace(settings, depth_net=replace(settings.depth_net, camera_noise=0.05, canonical=True))
 
 
 def _with_attention(name: str, base: ModelSettings) -> ModelSettings:
-    """A model with what transfers between fleets: both attentions, for any rig."""
+    """A model with what transfers between fleets: both attentions, and depth for any camera."""
     width = {"full": 128, "laptop": 48, "debug": 8}[base.size]
-    settings = replace(
-        base,
+    return replace(
+        adaptable(base),
         name=name,
         semantic_attention=SemanticAttentionSettings(channels=width),
         bev_attention=base.bev_attention or _bev_attention(base.size, query_stride=2),
     )
-    return adaptable(settings)
 
 
 def _bev_attention(size: str, query_stride: int = 1) -> BevAttentionSettings:

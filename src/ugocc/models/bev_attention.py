@@ -31,9 +31,6 @@ class BevAttentionSettings:
     """Points of an image that each head looks at around each anchor."""
     ffn_ratio: int = 4
     """Hidden width of the per-query network, in channels of the volume."""
-    positions: bool = True
-    """Whether every query has a learned vector of its own and knows its row and column. Without, all start alike and
-    what is learned in one place is known everywhere: rigs differ in where they see anything to learn from."""
     query_stride: int = 1
     """Cells of the volume along x and y that share a query; what it finds is interpolated between them."""
 
@@ -48,9 +45,9 @@ class BevAttentionSettings:
 class BevAttention(nn.Module):
     """Refines a lifted volume (B, C, X, Y, Z): what queries on its ground plan find is added to every height.
 
-    A query is a learned vector, its own or the same for all, and the mean over z of the volume. It looks at other
-    queries, then at the images wherever the anchors on its pillar appear in them, then into itself; each step is added
-    and normalised. Weights know neither how many cameras there are nor which is which.
+    A query is a learned vector and the mean over z of the volume. It looks at other queries, then at the images
+    wherever the anchors on its pillar appear in them, then into itself; each step is added and normalised. Weights
+    know neither how many cameras there are nor which is which.
     """
 
     anchors: Tensor
@@ -64,9 +61,8 @@ class BevAttention(nn.Module):
             raise DataError("model", "bev_attention.heads", settings.heads, f"a divisor of the {channels} channels")
         if shape[0] % stride or shape[1] % stride:
             raise DataError("model", "bev_attention.query_stride", stride, f"a divisor of {shape[0]} and {shape[1]}")
-        self.shape = (shape[0] // stride, shape[1] // stride)
+        x, y = self.shape = (shape[0] // stride, shape[1] // stride)
         self.stride = stride
-        x, y = self.shape if settings.positions else (1, 1)
         self.embedding = nn.Parameter(0.02 * torch.randn(x * y, channels))
         self.rows = nn.Parameter(0.02 * torch.randn(x, 1, channels))
         self.columns = nn.Parameter(0.02 * torch.randn(1, y, channels))
