@@ -45,12 +45,13 @@ from ugocc.evaluation.depth import DepthMetrics
 from ugocc.losses.photometric import PhotometricSettings, depth_at_pixels
 from ugocc.losses.references import OtherTime, ReferenceSettings, prediction_photometric_loss, references_of
 from ugocc.models.assemble import OccupancyModel, build_model, model_settings
-from ugocc.models.depth_net import DepthBinSettings
+from ugocc.models.depth_net import DepthBinSettings, DepthNetSettings
 from ugocc.results import commit, machine, replace_block, versions, write_text
 from ugocc.viz.canvas import PAPER, Picture, panel, write_picture
 from ugocc.viz.overlay import draw_depth, draw_points
 
 BASE: Final = model_settings("flashocc", "laptop")
+DEPTH_NET: Final = BASE.depth_net or DepthNetSettings()
 FRAMES: Final = ("scene_02_f0", "scene_02_f1", "scene_02_f2")
 OWN_CAR: Final[dict[str, tuple[tuple[tuple[float, float], ...], ...]]] = {
     "CAMERA_05": (
@@ -153,7 +154,7 @@ def read(data: Path, images: InputSettings) -> Recording:
 
 def network(settings: Settings, seed: int) -> OccupancyModel:
     torch.manual_seed(seed)
-    depth_net = replace(BASE.depth_net, bins=settings.bins, canonical=True, camera_noise=0.0)
+    depth_net = replace(DEPTH_NET, bins=settings.bins, canonical=True, camera_noise=0.0)
     return build_model(replace(BASE, input=settings.images, depth_net=depth_net))
 
 
