@@ -9,15 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from ugocc.adaptation.rerender import (
-    Earlier,
-    RerenderSettings,
-    earlier_frame,
-    filled_mask,
-    rerender,
-    source_views,
-)
+from ugocc.adaptation.earlier import Earlier, earlier_frame
+from ugocc.adaptation.rerender import RerenderSettings, filled_mask, rerender
 from ugocc.adaptation.rig import VirtualRig, turned
+from ugocc.adaptation.source_views import source_views
 from ugocc.data.frame import OccupancyLabel
 from ugocc.data.prepare import Prepared, PreparedCamera
 from ugocc.errors import DataError

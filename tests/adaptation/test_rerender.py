@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from ugocc.adaptation.rerender import RerenderSettings, lidar_returns, rerender, source_views, visible_mask
+from ugocc.adaptation.rerender import RerenderSettings, rerender, visible_mask
 from ugocc.adaptation.rig import VirtualRig, turned
 from ugocc.adaptation.rig_transfer import transfer
+from ugocc.adaptation.source_views import lidar_returns, source_views
 from ugocc.data.depth_map import lidar_points_in_camera
 from ugocc.data.frame import OccupancyLabel
 from ugocc.data.prepare import InputSettings, Prepared, PreparedCamera

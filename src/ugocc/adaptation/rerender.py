@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,20 +17,18 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from ugocc.adaptation.completion import CompletedDepth, CompletionSettings, complete_depth
-from ugocc.adaptation.rig import Matrices, VirtualRig
+from ugocc.adaptation.completion import CompletionSettings
+from ugocc.adaptation.earlier import MOVABLE, Earlier, values_at
+from ugocc.adaptation.rig import VirtualRig
 from ugocc.adaptation.rig_transfer import TransferredView, TransferSettings, transfer
-from ugocc.data.depth_map import lidar_points_in_camera, rasterise_depth
+from ugocc.adaptation.source_views import SourceViews, joined, lidar_returns, source_views
+from ugocc.data.depth_map import lidar_points_in_camera
 from ugocc.data.frame import OccupancyLabel
 from ugocc.data.occupancy import label_on_grid
 from ugocc.data.prepare import Prepared, PreparedCamera
 from ugocc.errors import DataError
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.geometry.rigid import inverse, transform
-from ugocc.labels import FREE, PEDESTRIAN, TWO_WHEELER, UNKNOWN, VEHICLE
-
-MOVABLE: Final = (VEHICLE, PEDESTRIAN, TWO_WHEELER)
-"""Classes that may be elsewhere in an earlier frame."""
 
 
 @dataclass(frozen=True)
@@ -54,140 +52,6 @@ class RerenderSettings:
     def __post_init__(self) -> None:
         if any(not metres > 0 for metres in self.look_back):
             raise DataError("rig_transfer.rerender", "look_back", self.look_back, "metres above 0")
-
-
-class SourceViews(NamedTuple):
-    """The pictures of one frame with dense depth, padded at the bottom and right to one size (H, W)."""
-
-    images: Tensor
-    """(N, 3, H, W) float32 in [0, 1]."""
-    depth: Tensor
-    """(N, H, W) metres, 0 where there is none."""
-    confidence: Tensor
-    """(N, H, W) in [0, 1]."""
-    sky: Tensor
-    """(N, H, W) bool."""
-    semantics: Tensor
-    """(N, H, W) uint8, 255 unknown."""
-    pixel_mask: Tensor
-    """(N, H, W) bool, pixels that show the world."""
-    intrinsics: Matrices
-    """(N, 3, 3) pixels."""
-    ego_T_camera: Matrices
-    """(N, 4, 4)."""
-
-
-def source_views(
-    prepared: Prepared,
-    settings: CompletionSettings | None = None,
-    dense: Sequence[NDArray[np.float32]] | None = None,
-) -> SourceViews:
-    """The pictures of a prepared frame with dense depth: given, or its lidar completed.
-
-    Args:
-        prepared: a frame with lidar; 2D labels are used where it has them.
-        settings: of the completion.
-        dense: (h, w) metres of every camera, 0 for none and sky; None completes the lidar.
-    """
-    rows = max(camera.image.shape[1] for camera in prepared.cameras)
-    columns = max(camera.image.shape[2] for camera in prepared.cameras)
-    per_camera = []
-    for i, camera in enumerate(prepared.cameras):
-        height, width = camera.image.shape[1:]
-        image = camera.image.astype(np.float32) / 255
-        visible = np.ones((height, width), bool) if camera.visible is None else camera.visible
-        if dense is None:
-            sparse = rasterise_depth(camera.lidar[:, 0], camera.lidar[:, 1], camera.lidar[:, 2], height, width)
-            pixel = camera.prepared_T_recorded @ camera.intrinsics
-            completed = complete_depth(image, sparse, pixel, camera.ego_T_camera, camera.semantics, visible, settings)
-        else:
-            completed = _known_depth(dense[i], camera.semantics, visible)
-        labels = np.full((height, width), UNKNOWN, np.uint8) if camera.semantics is None else camera.semantics
-        margin = ((0, rows - height), (0, columns - width))
-        values = (image, completed.depth, completed.confidence, completed.sky, visible)
-        padded = [np.pad(v, ((0, 0),) * (v.ndim - 2) + margin) for v in values]
-        per_camera.append([*padded, np.pad(labels, margin, constant_values=UNKNOWN)])
-    images, depth, confidence, sky, shown, semantics = (
-        torch.from_numpy(np.stack(values)) for values in zip(*per_camera, strict=True)
-    )
-    intrinsics = np.stack([camera.prepared_T_recorded @ camera.intrinsics for camera in prepared.cameras])
-    poses = np.stack([camera.ego_T_camera for camera in prepared.cameras])
-    return SourceViews(images, depth, confidence, sky, semantics, shown, intrinsics, poses)
-
-
-class Earlier(NamedTuple):
-    """An earlier frame of the same scene, without what can move."""
-
-    views: SourceViews
-    """Its pictures; cameras in the ego frame of now, pixels that show what can move not shown."""
-    returns: NDArray[np.float64]
-    """(P, 3) its lidar, metres in the ego frame of now."""
-    seen: NDArray[np.bool_]
-    """(X, Y, Z) voxels of its label that its cameras saw and that cannot move."""
-    grid: VoxelGrid
-    """Of the label, in the ego frame of then."""
-    now_T_then: Matrices
-    """(4, 4)."""
-
-
-def earlier_frame(
-    prepared: Prepared, views: SourceViews, recorded: tuple[OccupancyLabel, VoxelGrid], world_T_now: Matrices
-) -> Earlier:
-    """What an earlier frame tells of now: all that stands still.
-
-    Pixels that are labelled as what can move, or whose point is in or next to a voxel that is, are taken out, and the
-    sky with them.
-
-    Args:
-        prepared: the earlier frame.
-        views: its :func:`source_views`.
-        recorded: its label and the grid of it.
-        world_T_now: (4, 4) pose of the vehicle now.
-    """
-    label, grid = recorded
-    now_T_then = inverse(world_T_now) @ prepared.world_T_ego
-    movable = ndimage.binary_dilation(np.isin(label.semantics, MOVABLE), np.ones((3, 3, 3), dtype=bool))
-    pixels = torch.isin(views.semantics, torch.tensor(MOVABLE, dtype=torch.uint8))
-    points = _points(views)
-    pixels |= torch.from_numpy(_at(movable, grid, points.reshape(-1, 3))).view(pixels.shape)
-    around = torch.nn.functional.max_pool2d(pixels[:, None].float(), 3, 1, 1)[:, 0] > 0
-    still = views._replace(
-        pixel_mask=views.pixel_mask & ~around & ~views.sky,
-        sky=torch.zeros_like(views.sky),
-        ego_T_camera=now_T_then @ views.ego_T_camera,
-    )
-    seen = (label.camera_mask != 0) & ~np.isin(label.semantics, (*MOVABLE, UNKNOWN))
-    return Earlier(still, transform(now_T_then, lidar_returns(prepared)), seen, grid, now_T_then)
-
-
-def _points(views: SourceViews) -> NDArray[np.float64]:
-    """(N, H, W, 3) metres in the frame of the views' cameras; pixels without depth are at their camera."""
-    height, width = views.depth.shape[1:]
-    v, u = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
-    pixels = np.stack([u, v, np.ones_like(u)], axis=-1).astype(np.float64)
-    points = []
-    for k, pose, depth in zip(views.intrinsics, views.ego_T_camera, views.depth.numpy(), strict=True):
-        rays = pixels @ np.linalg.inv(k).T
-        points.append(transform(pose, (rays * depth[..., None]).reshape(-1, 3)).reshape(rays.shape))
-    return np.stack(points)
-
-
-def _at(values: NDArray[np.bool_], grid: VoxelGrid, points: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """(P,) values of the voxels that points (P, 3) are in; False outside the grid."""
-    index = np.floor((points - np.asarray(grid.lower)) / grid.voxel_size).astype(np.int64)
-    inside = ((index >= 0) & (index < np.asarray(grid.shape))).all(axis=1)
-    found = np.zeros(len(points), dtype=bool)
-    found[inside] = values[tuple(index[inside].T)]
-    return found
-
-
-def _known_depth(
-    depth: NDArray[np.float32], semantics: NDArray[np.uint8] | None, visible: NDArray[np.bool_]
-) -> CompletedDepth:
-    """Depth that need not be completed; without 2D labels, sky is what has none."""
-    sky = visible & ((depth <= 0) if semantics is None else (semantics == FREE))
-    known = np.where(sky | ~visible, np.float32(0), depth)
-    return CompletedDepth(known, (known > 0).astype(np.float32), sky)
 
 
 def rerender(
@@ -220,7 +84,7 @@ def rerender(
     own = _transferred(given, rig, s.transfer)
     seen, filled = own, torch.zeros_like(own.valid)
     if earlier:
-        before = _transferred(_joined([e.views for e in earlier]), rig, s.transfer)
+        before = _transferred(joined([e.views for e in earlier]), rig, s.transfer)
         filled = before.valid & (before.depth > 0) & ~own.valid
         seen = _filled(own, before, filled)
     occupancy = prepared.occupancy
@@ -241,15 +105,6 @@ def _transferred(views: SourceViews, rig: VirtualRig, settings: TransferSettings
         views.images, views.depth, views.confidence, views.intrinsics, views.ego_T_camera, rig, views.semantics,
         views.sky, views.pixel_mask, settings,
     )  # fmt: skip
-
-
-def _joined(views: Sequence[SourceViews]) -> SourceViews:
-    """The pictures of several moments as if of one."""
-    images, depth, confidence, sky, semantics, shown = (
-        torch.cat(values) for values in zip(*(v[:6] for v in views), strict=True)
-    )
-    intrinsics, poses = (np.concatenate(values) for values in zip(*(v[6:] for v in views), strict=True))
-    return SourceViews(images, depth, confidence, sky, semantics, shown, intrinsics, poses)
 
 
 def _filled(own: TransferredView, before: TransferredView, filled: Tensor) -> TransferredView:
@@ -288,7 +143,7 @@ def filled_mask(
     candidates = np.flatnonzero(shown & ~np.isin(semantics, MOVABLE).reshape(-1))
     centres = _centres(grid)[:, candidates].T.astype(np.float64)
     for frame in earlier:
-        known[candidates] |= _at(frame.seen, frame.grid, transform(inverse(frame.now_T_then), centres))
+        known[candidates] |= values_at(frame.seen, frame.grid, transform(inverse(frame.now_T_then), centres))
     return known.reshape(grid.shape)
 
 
@@ -346,17 +201,6 @@ def _in_picture(grid: VoxelGrid, rig: VirtualRig, camera: int) -> _Places:
 def _centres(grid: VoxelGrid) -> NDArray[np.float32]:
     """(3, X * Y * Z) voxel centres in metres."""
     return np.ascontiguousarray(grid.centres().reshape(-1, 3).T.astype(np.float32))
-
-
-def lidar_returns(prepared: Prepared) -> NDArray[np.float64]:
-    """(P, 3) the lidar returns of all cameras of a prepared frame, metres in the key ego frame."""
-    points = [np.zeros((0, 3))]
-    for camera in prepared.cameras:
-        u, v, depth = camera.lidar.astype(np.float64).T
-        pixels = np.stack([u, v, np.ones_like(u)])
-        rays = np.linalg.inv(camera.prepared_T_recorded @ camera.intrinsics) @ pixels
-        points.append(transform(camera.ego_T_camera, (rays * depth).T))
-    return np.concatenate(points)
 
 
 def _prepared_camera(

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from ugocc.adaptation.rerender import Earlier, RerenderSettings, SourceViews, earlier_frame, rerender, source_views
+from ugocc.adaptation.earlier import Earlier, earlier_frame
+from ugocc.adaptation.rerender import RerenderSettings, rerender
 from ugocc.adaptation.rig import RandomRigSettings, VirtualRig, random_rig, turned
+from ugocc.adaptation.source_views import SourceViews, source_views
 from ugocc.data.batch import Batch
 from ugocc.data.cache import digest, load_prepared, save_prepared
 from ugocc.data.dataset import FrameDataset
@@ -87,6 +89,8 @@ class TransferredDataset(Dataset[Batch]):
         if settings.share and not rigs:
             raise DataError("rig_transfer", "rigs", "none", "at least one rig of the target")
         self.source, self.rigs, self.settings = source, tuple(rigs), settings
+        self._before: dict[int, list[int]] = {}
+        self._keys: dict[int, str] = {}
         self._moments: OrderedDict[int, _Moment] = OrderedDict()
         if settings.share and settings.depth_maps is not None:
             check_depth_maps(settings.depth_maps, source.source)
@@ -130,15 +134,22 @@ class TransferredDataset(Dataset[Batch]):
 
     def look_back(self, index: int) -> list[int]:
         """Indices of the last frames of the scene at which the vehicle had that far to drive still (``look_back``)."""
+        found = self._before.get(index)
+        if found is None:
+            found = self._before[index] = self._driven_before(index)
+        return found
+
+    def _driven_before(self, index: int) -> list[int]:
         wanted = sorted(self.settings.rerender.look_back)
         found: list[int] = []
-        driven, place, previous = 0.0, index, self.source.neighbour(index, -1)
+        driven, here = 0.0, self.source.frame(index).world_T_ego[:3, 3]
+        previous = self.source.neighbour(index, -1)
         while previous is not None and len(found) < len(wanted):
-            here, there = (self.source.frame(i).world_T_ego[:3, 3] for i in (place, previous))
-            driven += float(np.linalg.norm(here - there))
+            there = self.source.frame(previous).world_T_ego[:3, 3]
+            driven, here = driven + float(np.linalg.norm(here - there)), there
             if driven >= wanted[len(found)]:
                 found.append(previous)
-            place, previous = previous, self.source.neighbour(previous, -1)
+            previous = self.source.neighbour(previous, -1)
         return found
 
     def _moment(self, index: int) -> _Moment:
@@ -189,12 +200,14 @@ class TransferredDataset(Dataset[Batch]):
         cache = self.source.cache
         if cache is None:
             return None, ""
-        frames = [self.source.frame(i) for i in (index, *before)]
-        made_from: tuple[object, ...] = (_MAKING, cache.key(frames[0]), rig, self.settings.rerender)
-        made_from += tuple(cache.key(frame) for frame in frames[1:])
+        for i in (index, *before):
+            if i not in self._keys:
+                self._keys[i] = cache.key(self.source.frame(i))
+        made_from: tuple[object, ...] = (_MAKING, self._keys[index], rig, self.settings.rerender)
+        made_from += tuple(self._keys[i] for i in before)
         if self.settings.depth_maps is not None:
-            for frame in frames:
-                made_from += depth_files(self.settings.depth_maps, frame)
+            for i in (index, *before):
+                made_from += depth_files(self.settings.depth_maps, self.source.frame(i))
         key = digest(made_from)
         return cache.folder / "transferred" / f"{key[:32]}.safetensors", key
 

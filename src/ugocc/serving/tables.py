@@ -44,8 +44,7 @@ def write_tables(settings: TableSettings) -> None:
         for name in re.findall(r"<!-- results:(\S+) -->", text):
             text = replace_block(text, f"results:{name}", markdown_table(rows_of(settings.results / name)))
         for name in re.findall(r"<!-- gaps:(\S+) -->", text):
-            folders = sorted(folder for folder in (settings.results / name).iterdir() if folder.is_dir())
-            block = gap_table({folder.name: rows_of(folder) for folder in folders})
+            block = gap_table({folder.name: rows_of(folder) for folder in _directions(settings.results / name)})
             text = replace_block(text, f"gaps:{name}", block)
         for name in re.findall(r"<!-- plots:(\S+) -->", text):
             text = replace_block(text, f"plots:{name}", plots_of(settings, name, page))
@@ -58,13 +57,9 @@ PLOTTED: Final = ("source-only", "strong source-only", "full", "oracle")
 
 
 def plots_of(settings: TableSettings, name: str, page: Path) -> str:
-    """One bar chart per direction and model of its classes on the target, means over seeds; the page's links to them.
-
-    Raises:
-        DataError: a folder that is no direction.
-    """
+    """A bar chart per direction and model, of its classes on the target, means over seeds; the page's links to them."""
     lines = []
-    for direction in sorted(folder for folder in (settings.results / name).iterdir() if folder.is_dir()):
+    for direction in _directions(settings.results / name):
         target = direction.name.rpartition("-")[2]
         rows = [row for row in rows_of(direction) if row.eval_fleet == target and row.variant in PLOTTED]
         for model in sorted({row.model for row in rows}):
@@ -74,6 +69,10 @@ def plots_of(settings: TableSettings, name: str, page: Path) -> str:
             path = write_picture(settings.images / f"{name}-{direction.name}-{model}.png", picture)
             lines.append(f"![{title}]({Path(os.path.relpath(path, page.parent)).as_posix()})\n")
     return "\n".join(lines)
+
+
+def _directions(folder: Path) -> list[Path]:
+    return sorted(inner for inner in folder.iterdir() if inner.is_dir())
 
 
 def class_means(rows: Sequence[Row]) -> list[float | None]:
