@@ -15,13 +15,15 @@ from ugocc.data.batch import Batch
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.depth_maps import depth_files
 from ugocc.data.source import open_fleet
+from ugocc.data.synthetic.build import RenderSettings
 from ugocc.data.transforms import AugmentSettings
+from ugocc.demo import DemoSettings, run_demo
 from ugocc.errors import DataError
 from ugocc.labels import UNKNOWN
 from ugocc.training import adapt
 from ugocc.training.adapt_settings import AdaptRecipe
 from ugocc.training.chain import adapt as adapt_chain
-from ugocc.training.chain import settled
+from ugocc.training.chain import settled, source_alone
 from ugocc.training.checkpoint import load_model, read_card, save_model
 from ugocc.training.moments import MomentDataset, PairDataset, join_pairs
 from ugocc.training.stages import (
@@ -276,6 +278,23 @@ def test_volumes_of_re_rendered_samples_are_mirrored_and_those_of_recorded_ones_
     every_way = {(1, 1), (1, -1), (-1, 1), (-1, -1)}
     assert signs(TransferredDataset(source, rigs, replace(settings, bev_flip=0.5))) == every_way
     assert signs(source) == {(1, 1)}
+
+
+def test_a_network_without_depth_is_refused_before_anything_is_trained(tiny_fleets: Path, tmp_path: Path) -> None:
+    recipe = _recipe(tiny_fleets, tmp_path / "run", "--model.name=bevformer-occ")
+    with pytest.raises(DataError, match=r"bevformer-occ.*predicts depth.*flashocc"):
+        adapt_chain(recipe)
+    assert not (tmp_path / "run").exists()
+    settings = DemoSettings(tmp_path / "demo", RenderSettings(tmp_path / "fleets"), model="bevformer-occ")
+    with pytest.raises(DataError, match="predicts depth"):
+        run_demo(settings)
+    assert not (tmp_path / "fleets").exists()
+
+
+def test_the_strong_baseline_of_a_network_without_depth(tiny_fleets: Path, tmp_path: Path) -> None:
+    recipe = _recipe(tiny_fleets, tmp_path / "run", "--model.name=bevformer-occ", "--rig_transfer.share=0")
+    model = train_adapt(source_alone(recipe, tmp_path / "strong"))
+    assert read_card(model)["variant"] == "strong source-only"
 
 
 def test_frames_look_back_by_metres_driven(tiny_fleets: Path, tmp_path: Path) -> None:

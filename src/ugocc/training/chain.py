@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ugocc.training.adapt_settings import AdaptRecipe
 from ugocc.training.source import source_recipe
-from ugocc.training.stages import pretrain_recipe, source_stage, train_adapt
+from ugocc.training.stages import check_adapts, pretrain_recipe, source_stage, train_adapt
 
 
 def adapt(recipe: AdaptRecipe) -> Path:
@@ -26,6 +26,8 @@ def adapt(recipe: AdaptRecipe) -> Path:
 def adapt_after(recipe: AdaptRecipe, stages: Path) -> Path:
     """Adaptation in the run folder of the recipe, after earlier stages in ``stages``, which other runs may share."""
     start = recipe.start
+    if start is None:
+        check_adapts(recipe, recipe.model)
     if start is None and recipe.earlier.source_steps:
         start = train_adapt(stage_one(recipe, stages / "source-only"))
     if recipe.start is None and recipe.earlier.pretrain_steps:

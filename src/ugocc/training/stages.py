@@ -32,6 +32,7 @@ from ugocc.models.assemble import MODELS, OccupancyModel, adaptable, build_model
 from ugocc.models.camera_vector import camera_vector
 from ugocc.models.cameras import real_cameras
 from ugocc.models.depth_net import CameraNorm
+from ugocc.models.settings import ModelSettings
 from ugocc.training.adapt import Adaptation
 from ugocc.training.adapt_settings import AdaptRecipe, ChoiceSettings, EarlierStages, TargetWeights
 from ugocc.training.checkpoint import load_model, load_tensors, read_card, save_model, save_weights
@@ -55,9 +56,7 @@ def train_adapt(recipe: AdaptRecipe) -> Path:
     finished = run.folder / "model"
     seed_everything(run.seed, workers=True, verbose=False)
     model, about = _starting_model(recipe)
-    if recipe.learns_from_target and model.settings.depth_net is None:
-        names = ", ".join(name for name in MODELS if model_settings(name, "debug").depth_net is not None)
-        raise DataError("recipe", "model", model.settings.name, f"a network that predicts depth, to adapt it: {names}")
+    check_adapts(recipe, model.settings)
     check_same_recipe(recipe, run.folder)
     if (finished / "model.json").is_file():
         return finished
@@ -94,6 +93,17 @@ def train_adapt(recipe: AdaptRecipe) -> Path:
         "choice": report,
     }
     return save_model(finished, model, card, {source.source.fleet: statistics[source.source.fleet]})
+
+
+def check_adapts(recipe: AdaptRecipe, network: ModelSettings) -> None:
+    """Fail before any stage is trained if a network without depth is to learn from the target.
+
+    Raises:
+        DataError: it is.
+    """
+    if recipe.learns_from_target and network.depth_net is None:
+        names = ", ".join(name for name in MODELS if model_settings(name, "debug").depth_net is not None)
+        raise DataError("recipe", "model", network.name, f"a network that predicts depth, to adapt it: {names}")
 
 
 def estimate_statistics(model: OccupancyModel, data: FrameDataset, frames: int) -> None:
