@@ -24,7 +24,7 @@ from ugocc.data.source import open_fleet
 from ugocc.evaluation.evaluate import evaluate
 from ugocc.results import commit, machine, replace_block, versions, write_text
 from ugocc.training.checkpoint import load_model, load_tensors, read_card
-from ugocc.training.stages import estimate_statistics
+from ugocc.training.statistics import estimate_statistics
 from ugocc.viz.canvas import write_picture
 from ugocc.viz.charts import line_chart
 

@@ -157,6 +157,7 @@ def variant_recipe(full: AdaptRecipe, variant: str) -> AdaptRecipe:
         },
         "without adversarial": {"adversary": silent},
         "without pseudo-labels": {"weights": replace(full.weights, pseudo_labels=0.0)},
+        "without voting": {"voting": replace(full.voting, rounds=0)},
         "without rendering": {"weights": replace(full.weights, rendering=0.0)},
         "pseudo-labels only": {
             "earlier": alone,

@@ -29,6 +29,7 @@ VARIANTS: Final = (
     "without semantics",
     "without adversarial",
     "without pseudo-labels",
+    "without voting",
     "without rendering",
     "pseudo-labels only",
     "oracle",

@@ -31,9 +31,9 @@ from ugocc.training.stages import (
     candidate_steps,
     parse_adapt_recipe,
     pretrain_recipe,
-    spaced,
     train_adapt,
 )
+from ugocc.training.statistics import spaced
 
 NAME = "flashocc"
 

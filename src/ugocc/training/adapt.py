@@ -9,6 +9,7 @@ must not be able to tell the fleets apart. Pretraining (stage 2) is the same ste
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from ugocc.adaptation.strong_view import drop_cameras, misplace_cameras, recolou
 from ugocc.adaptation.teacher import batch_statistics, make_teacher, update_teacher
 from ugocc.adaptation.views import Evidence, evidence_of, views_of
 from ugocc.adaptation.visibility import in_pictures
+from ugocc.adaptation.voted import LEAST, read_voted
 from ugocc.data.batch import Batch
 from ugocc.labels import UNKNOWN
 from ugocc.losses.references import prediction_photometric_loss, references_of
@@ -51,6 +53,8 @@ class Adaptation(LightningModule):
         self.model = model
         self.teacher = make_teacher(model)
         channels = model.bev_channels
+        self.voted: Path | None = None
+        """Folder of voted volumes that pseudo-labels are made of; None makes them of the teacher's own."""
         self.classifier = DomainClassifier(channels, recipe.adversary) if recipe.adversary.weight else None
 
     def train(self, mode: bool = True) -> Adaptation:
@@ -131,7 +135,8 @@ class Adaptation(LightningModule):
         if weights.pseudo_labels:
             views = views_of(target)
             believed_evidence = evidence if recipe.agreement else None
-            labels = pseudo_labels(taught.occupancy.float(), views, believed_evidence, grid, recipe.pseudo_labels)
+            volume = self._taught_volume(taught, target)
+            labels = pseudo_labels(volume, views, believed_evidence, grid, recipe.pseudo_labels)
             # What only a dropped camera saw cannot be asked of the student.
             shown = in_pictures(views_of(harder), grid)
             visible = shown.any_camera(torch.ones_like(shown.voxel, dtype=torch.bool), tuple(labels.weights.shape))
@@ -148,6 +153,13 @@ class Adaptation(LightningModule):
             terms["target_semantics"] = rise * weights.semantics * of_pixels
         terms |= self._photometric(student, Moments(harder, moments.others), "target")
         return student, terms
+
+    def _taught_volume(self, taught: Prediction, target: Batch) -> Tensor:
+        """Logits that pseudo-labels are made of."""
+        if self.voted is None:
+            return taught.occupancy.float()
+        voted = read_voted(self.voted, target.tokens)
+        return voted.to(taught.occupancy.device).clamp(min=LEAST).log()
 
     def _teacher_pixels(self, target: Batch, evidence: Evidence, factor: float) -> Tensor:
         """2D pseudo-labels of the student's view: maps of an outside network where the batch has them, else the

@@ -12,6 +12,7 @@ from ugocc.adaptation.strong_view import StrongViewSettings
 from ugocc.adaptation.teacher import TeacherSettings
 from ugocc.adaptation.transferred import RigTransferSettings
 from ugocc.adaptation.views import EvidenceSettings
+from ugocc.adaptation.voting import VotingSettings
 from ugocc.data.transforms import AugmentSettings
 from ugocc.losses.depth import DepthLossSettings
 from ugocc.losses.occupancy import OccupancyLossSettings
@@ -110,6 +111,8 @@ class AdaptRecipe:
     """How the teacher follows the student."""
     pseudo_labels: PseudoLabelSettings = field(default_factory=PseudoLabelSettings)
     """Selection of pseudo-labels."""
+    voting: VotingSettings = field(default_factory=VotingSettings)
+    """Pseudo-labels from what the frames of a drive say together."""
     agreement: bool = True
     """Drop pseudo-labels that a camera's sure semantics or depth contradicts."""
     evidence: EvidenceSettings = field(default_factory=EvidenceSettings)

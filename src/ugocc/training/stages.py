@@ -19,7 +19,7 @@ from ugocc.adaptation.pseudo_labels import PseudoLabelSettings
 from ugocc.adaptation.reversal import AdversarySettings
 from ugocc.adaptation.rig import rig_of_frame
 from ugocc.adaptation.selection import SelectionSettings
-from ugocc.adaptation.teacher import norm_statistics, reestimate_batchnorm
+from ugocc.adaptation.teacher import norm_statistics
 from ugocc.adaptation.transferred import RigTransferSettings, TransferredDataset
 from ugocc.config import chosen, parse_settings, plain
 from ugocc.data.batch import Batch
@@ -41,6 +41,8 @@ from ugocc.training.moments import MomentDataset, PairDataset, join_pairs
 from ugocc.training.order import PairOrder, StepOrder
 from ugocc.training.settings import FleetSettings, OptimSettings, RunSettings
 from ugocc.training.source import source_recipe
+from ugocc.training.statistics import estimate_statistics, spaced
+from ugocc.training.votes import VoteAgain
 
 
 def train_adapt(recipe: AdaptRecipe) -> Path:
@@ -106,17 +108,6 @@ def check_adapts(recipe: AdaptRecipe, network: ModelSettings) -> None:
         raise DataError("recipe", "model", network.name, f"a network that predicts depth, to adapt it: {names}")
 
 
-def estimate_statistics(model: OccupancyModel, data: FrameDataset, frames: int) -> None:
-    """Replace the batch-norm statistics of a model by those of clean images of a fleet, evenly spaced over it."""
-    reestimate_batchnorm(model, (data[i] for i in spaced(len(data), frames)))
-
-
-def spaced(length: int, count: int) -> list[int]:
-    """Up to ``count`` indices, evenly spaced over ``length``."""
-    count = min(count, length)
-    return [(2 * i + 1) * length // (2 * count) for i in range(count)]
-
-
 def _starting_model(recipe: AdaptRecipe) -> tuple[OccupancyModel, dict[str, Any]]:
     if recipe.start is None:
         return build_model(recipe.model, pretrained=True), {}
@@ -155,8 +146,10 @@ def _train(task: Adaptation, source: FrameDataset, target: FrameDataset) -> None
     pairs = PairDataset(transferred, MomentDataset(target, around), around if recipe.weights.photometric_source else ())
     order = PairOrder(of_source, StepOrder(len(target), size, run.seed + 1))
     what = f"{recipe.variant}: {source.source.fleet} to {target.source.fleet}"
-    keeper = KeepCandidates(run.folder / "candidates", recipe.choice.candidates)
-    fit(task, loader(pairs, order, run.workers, join_pairs), order, recipe.optim, run, what, [keeper])
+    callbacks: list[Callback] = [KeepCandidates(run.folder / "candidates", recipe.choice.candidates)]
+    if recipe.weights.pseudo_labels and recipe.voting.rounds:
+        callbacks.append(VoteAgain(run.folder / "voted", target, recipe.voting, recipe.choice.statistics_frames))
+    fit(task, loader(pairs, order, run.workers, join_pairs), order, recipe.optim, run, what, callbacks)
 
 
 @torch.no_grad()

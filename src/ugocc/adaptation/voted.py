@@ -1,0 +1,99 @@
+"""Voted volumes of all drives of a fleet, on disk: made by a network, read by the steps that learn from them."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ugocc.adaptation.strong_view import refuse_labels
+from ugocc.adaptation.views import views_of
+from ugocc.adaptation.visibility import in_pictures
+from ugocc.adaptation.voting import Ballot, VotingSettings, vote
+from ugocc.data.dataset import FrameDataset
+from ugocc.errors import DataError
+from ugocc.models.assemble import OccupancyModel
+
+_STEPS = 255  # a probability is kept in a byte
+LEAST: Final = 0.5 / _STEPS
+"""What a probability kept as 0 may have been, for logarithms."""
+
+
+def vote_drives(
+    model: OccupancyModel,
+    data: FrameDataset,
+    folder: Path,
+    settings: VotingSettings,
+    part: tuple[int, int] = (0, 1),
+) -> Iterator[str]:
+    """Predict every frame, let the frames of each drive vote, and write ``folder/<token>.npz``.
+
+    One drive is held in memory at a time, ``X * Y * Z * 22`` bytes a frame.
+
+    Args:
+        model: the network, in evaluation mode with the statistics of the fleet.
+        data: frames without augmentation, drive by drive.
+        folder: made if it is not there; files in it are replaced.
+        settings: of the vote.
+        part: (number, of how many) of the processes that share the drives out among them.
+
+    Yields:
+        Tokens, as their files are written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    drives = [list(drive) for _, drive in groupby(range(len(data)), key=lambda index: data.source[index].scene)]
+    for frames in drives[part[0] :: part[1]]:
+        ballots = {index: _ballot(model, data, index) for index in frames}
+        for index in frames:
+            near = [data.neighbour(index, step) for step in settings.frames]
+            others = [ballots[other] for other in near if other is not None and other in ballots]
+            token = data.source.tokens[index]
+            voted = vote(ballots[index], others, model.settings.input.grid, settings)
+            _write(folder / f"{token}.npz", voted)
+            yield token
+
+
+@torch.no_grad()
+def _ballot(model: OccupancyModel, data: FrameDataset, index: int) -> Ballot:
+    device, grid = next(model.parameters()).device, model.settings.input.grid
+    batch = refuse_labels(data[index]).to(device)
+    seen = in_pictures(views_of(batch), grid)
+    anything = torch.ones_like(seen.voxel, dtype=torch.bool)
+    return Ballot(
+        model(batch).occupancy[0].float().softmax(dim=0).half(),
+        seen.any_camera(anything, (1, *grid.shape))[0],
+        batch.world_T_ego[0].double(),
+    )
+
+
+def read_voted(folder: Path, tokens: Sequence[str]) -> Tensor:
+    """(B, 10, X, Y, Z) float32 probabilities of some frames.
+
+    Raises:
+        DataError: a file that is not there or broken.
+    """
+    return torch.stack([_read(folder / f"{token}.npz") for token in tokens])
+
+
+def _write(path: Path, probabilities: Tensor) -> None:
+    steps = (probabilities.float() * _STEPS).round().to(torch.uint8).cpu().numpy()
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+    np.savez_compressed(unfinished, probabilities=steps)
+    unfinished.replace(path)
+
+
+def _read(path: Path) -> Tensor:
+    try:
+        with path.open("rb") as stream, np.load(stream) as file:
+            steps = file["probabilities"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(path, "probabilities", f"unreadable ({error})", "a voted volume (remove the run)") from error
+    values = torch.from_numpy(steps).float()
+    return values / values.sum(dim=0).clamp(min=1.0)

@@ -1,0 +1,88 @@
+"""Volumes of the frames of one drive put together: what was far away then is near now, and better known.
+
+A frame's prediction is good close to the car. With true poses, what other frames of the drive say of a place is moved
+to this frame's volume and averaged, each vote weighted by how near the place was to the car that cast it. What can move
+does not vote about other moments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ugocc.errors import DataError
+from ugocc.geometry.grid import VoxelGrid
+from ugocc.labels import PEDESTRIAN, TWO_WHEELER, VEHICLE
+
+MOVABLE = (VEHICLE, PEDESTRIAN, TWO_WHEELER)
+
+
+@dataclass(frozen=True)
+class VotingSettings:
+    """Voting among the frames of a drive."""
+
+    rounds: int = 2
+    """How often the target's volumes are voted anew in the course of training, the first time before its first step; 0
+    takes pseudo-labels from the teacher's volume of the moment, one frame at a time."""
+    frames: tuple[int, ...] = (-8, -6, -4, -2, 2, 4, 6, 8)
+    """Which other frames vote, counted from the frame; empty for none."""
+    reach: float = 4.0
+    """Metres from the car, on the ground plan, at which a vote has 1/e of the weight it has at the car."""
+
+    def __post_init__(self) -> None:
+        if self.rounds < 0:
+            raise DataError("voting", "rounds", self.rounds, "a number from 0")
+        if not self.reach > 0:
+            raise DataError("voting", "reach", self.reach, "metres above 0")
+
+
+class Ballot(NamedTuple):
+    """What one frame says."""
+
+    probabilities: Tensor
+    """(10, X, Y, Z) of a network."""
+    visible: Tensor
+    """(X, Y, Z) bool, voxels that are in a picture."""
+    world_T_ego: Tensor
+    """(4, 4) float64."""
+
+
+@torch.no_grad()
+def vote(own: Ballot, others: Sequence[Ballot], grid: VoxelGrid, settings: VotingSettings) -> Tensor:
+    """(10, X, Y, Z) probabilities: means over the frames that had a voxel in a picture, this one's where none had.
+
+    Voxels that this frame takes for something that can move are its own business.
+    """
+    centres = torch.from_numpy(grid.centres()).reshape(-1, 3).to(own.world_T_ego)
+    weight = own.visible * _nearness(centres, grid, settings).to(own.probabilities) + 1e-6
+    total, weights = own.probabilities * weight, weight
+    for other in others:
+        there = torch.linalg.inv(other.world_T_ego) @ own.world_T_ego
+        places = centres @ there[:3, :3].T + there[:3, 3]
+        said = _sample(other.probabilities, places, grid)
+        shown = _sample(other.visible[None].to(said), places, grid)[0] * _inside(places, grid)
+        weight = shown * _nearness(places, grid, settings).to(said) * (1 - said[list(MOVABLE)].sum(dim=0))
+        total, weights = total + said * weight, weights + weight
+    movable = torch.isin(own.probabilities.argmax(dim=0), torch.tensor(MOVABLE, device=total.device))
+    return torch.where(movable, own.probabilities, total / weights)
+
+
+def _nearness(places: Tensor, grid: VoxelGrid, settings: VotingSettings) -> Tensor:
+    return torch.exp(-places[:, :2].norm(dim=1) / settings.reach).view(grid.shape)
+
+
+def _inside(places: Tensor, grid: VoxelGrid) -> Tensor:
+    low, high = (places.new_tensor(v) for v in (grid.lower, grid.upper))
+    return ((places >= low) & (places <= high)).all(dim=1).view(grid.shape)
+
+
+def _sample(values: Tensor, places: Tensor, grid: VoxelGrid) -> Tensor:
+    """(C, X, Y, Z) trilinear at places (X * Y * Z, 3) in metres; beyond the outermost centres their values are held."""
+    low, high = (places.new_tensor(v) for v in (grid.lower, grid.upper))
+    at = (2 * (places - low) / (high - low) - 1).flip(1).view(1, *grid.shape, 3).to(values)
+    return F.grid_sample(values[None], at, mode="bilinear", padding_mode="border", align_corners=False)[0]

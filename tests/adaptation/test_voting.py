@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ugocc.adaptation.voting import Ballot, VotingSettings, vote
+from ugocc.errors import DataError
+from ugocc.geometry.grid import VoxelGrid
+from ugocc.geometry.rigid import yaw_matrix
+from ugocc.labels import BUILDING, PEDESTRIAN, TWO_WHEELER, VEHICLE
+
+GRID = VoxelGrid((-4.0, -4.0, -1.0), (8, 8, 3), 1.0)
+SETTINGS = VotingSettings(reach=3.0)
+
+
+def ballot(seed: int, pose: np.ndarray | None = None, visible: float = 0.7) -> Ballot:
+    random = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(10, *GRID.shape, generator=random)
+    seen = torch.rand(GRID.shape, generator=random) < visible
+    return Ballot(logits.softmax(0), seen, torch.from_numpy(np.eye(4) if pose is None else pose))
+
+
+def trilinear(values: Tensor, place: np.ndarray) -> Tensor:
+    """(C,) of (C, X, Y, Z) at metres, values held beyond the outermost centres."""
+    at = np.clip((place - GRID.lower) / GRID.voxel_size - 0.5, 0, np.array(GRID.shape) - 1)
+    low = np.minimum(np.floor(at).astype(int), np.array(GRID.shape) - 2)
+    total = torch.zeros(len(values))
+    for corner in np.ndindex(2, 2, 2):
+        share = np.prod(np.where(np.array(corner) == 1, at - low, 1 - (at - low)))
+        total += float(share) * values[(slice(None), *(low + corner))]
+    return total
+
+
+def slow_vote(own: Ballot, others: list[Ballot]) -> Tensor:
+    """Voxel by voxel, frame by frame."""
+    out = own.probabilities.clone()
+    movable = (VEHICLE, PEDESTRIAN, TWO_WHEELER)
+    for cell, centre in zip(np.ndindex(GRID.shape), GRID.centres().reshape(-1, 3), strict=True):
+        mine = own.probabilities[(slice(None), *cell)]
+        if int(mine.argmax()) in movable:
+            continue
+        weight = float(own.visible[cell]) * np.exp(-np.linalg.norm(centre[:2]) / SETTINGS.reach) + 1e-6
+        total, weights = weight * mine, weight
+        for other in others:
+            there = np.linalg.inv(other.world_T_ego.numpy()) @ own.world_T_ego.numpy() @ np.append(centre, 1)
+            if not ((there[:3] >= GRID.lower) & (there[:3] <= GRID.upper)).all():
+                continue
+            said = trilinear(other.probabilities, there[:3])
+            shown = float(trilinear(other.visible[None].float(), there[:3]))
+            still = 1 - float(said[list(movable)].sum())
+            weight = shown * still * np.exp(-np.linalg.norm(there[:2]) / SETTINGS.reach)
+            total, weights = total + weight * said, weights + weight
+        out[(slice(None), *cell)] = total / weights
+    return out
+
+
+def test_votes_equal_loops():
+    own = ballot(0, yaw_matrix(0.4, (10.0, 2.0, 0.1)))
+    others = [ballot(1, yaw_matrix(0.5, (8.3, 1.2, 0.0))), ballot(2, yaw_matrix(0.1, (12.9, 2.5, 0.2)))]
+    found = vote(own, others, GRID, SETTINGS)
+    torch.testing.assert_close(found, slow_vote(own, others), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.sum(0), torch.ones(GRID.shape))
+
+
+def test_alone_a_frame_keeps_its_opinion():
+    own = ballot(0)
+    torch.testing.assert_close(vote(own, [], GRID, SETTINGS), own.probabilities)
+
+
+def test_what_was_far_is_told_by_the_frame_that_was_near():
+    """A wall that is uncertain from 3.5 m is certain from 0.5 m."""
+    wall = torch.full((10, *GRID.shape), 0.1)
+    near = wall.clone()
+    near[:, 4] = 0.0
+    near[BUILDING, 4] = 1.0
+    everywhere = torch.ones(GRID.shape, dtype=torch.bool)
+    own = Ballot(wall, everywhere, torch.eye(4, dtype=torch.float64))
+    ahead = Ballot(near, everywhere, torch.from_numpy(yaw_matrix(0.0, (3.0, 0.0, 0.0))))
+    found = vote(own, [ahead], GRID, VotingSettings(reach=1.0))
+    assert found[BUILDING, 7, 3:5].min() > 0.9
+    assert found[BUILDING, 6].max() < 0.2
+
+
+def test_what_can_move_does_not_vote_and_is_not_voted_on():
+    own, other = ballot(0), ballot(1)
+    moving = torch.zeros(10, *GRID.shape)
+    moving[VEHICLE] = 1.0
+    everywhere = torch.ones(GRID.shape, dtype=torch.bool)
+    torch.testing.assert_close(vote(own, [Ballot(moving, everywhere, own.world_T_ego)], GRID, SETTINGS), own[0])
+    parked = Ballot(moving, everywhere, own.world_T_ego)
+    assert torch.equal(vote(parked, [other], GRID, SETTINGS), moving)
+
+
+def test_reach_must_be_positive():
+    with pytest.raises(DataError, match=r"reach.*metres above 0"):
+        VotingSettings(reach=0.0)
