@@ -61,6 +61,12 @@ class Row:
     """IoU of each of the nine classes in percent, null where the class does not occur."""
     seconds: float
     """Wall time of the evaluation."""
+    by_distance: dict[str, float | None] = field(default_factory=dict)
+    """mIoU per ring of distance from the car, metres ("0-10" ... "30-40"), same voxels."""
+    hidden: dict[str, float | None] = field(default_factory=dict)
+    """mIoU and occupied IoU on the labelled voxels that no camera sees: guesses, not to be mixed with the rest."""
+    plausibility: dict[str, float | None] = field(default_factory=dict)
+    """Shares of what could be a street (``ugocc.adaptation.plausibility``), without labels."""
     ray_iou: dict[str, float] = field(default_factory=dict)
     """RayIoU in percent at 1, 2 and 4 m and their mean."""
     depth: dict[str, float] = field(default_factory=dict)

@@ -5,14 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from ugocc.adaptation.plausibility import PlausibilitySettings, plausibility
 from ugocc.data.frame import Frame, OccupancyLabel
 from ugocc.errors import DataError
 from ugocc.evaluation.files import write_prediction
 from ugocc.evaluation.score import score_folder
+from ugocc.evaluation.volumes import PlausibleShares
 from ugocc.geometry.grid import OCC3D_GRID, VoxelGrid
 from ugocc.geometry.rigid import yaw_matrix
-from ugocc.labels import DRIVABLE, FREE, OCC3D_NUSCENES, UNKNOWN, VEHICLE
+from ugocc.labels import DRIVABLE, FREE, OCC3D_NUSCENES, SIDEWALK, UNKNOWN, VEHICLE
 
 GRID = VoxelGrid((-4.0, -4.0, -1.0), (20, 20, 12), 0.4)
 
@@ -180,3 +183,31 @@ def test_real_label_from_its_file(tmp_path: Path, real_data: Path) -> None:
     small = VoxelGrid((-25.6, -25.6, -1.0), (64, 64, 8), 0.8)
     write(tmp_path, [np.full(small.shape, FREE, np.uint8)], small)
     assert score_folder(tmp_path, frames).miou == 0
+
+
+def test_a_row_says_how_good_it_is_near_and_far_and_where_no_camera_sees(tmp_path: Path) -> None:
+    """Far voxels are wrong, near ones right; behind the mask everything is right."""
+    wide = VoxelGrid((-16.0, -16.0, -1.0), (40, 40, 5), 0.8)
+    semantics = np.full(wide.shape, FREE, dtype=np.uint8)
+    semantics[:, :, 1] = DRIVABLE
+    mask = np.ones(wide.shape, dtype=bool)
+    mask[:, :8] = False
+    truth = OccupancyLabel(semantics, mask, mask)
+    far = np.linalg.norm(wide.centres()[..., :2], axis=-1) >= 10
+    volume = np.where(far & mask, FREE, semantics).astype(np.uint8)
+    row = score_folder(write(tmp_path, [volume], wide), Frames([truth], wide))
+    assert row.by_distance == {"0-10": 100, "10-20": 0, "20-30": 0, "30-40": None}
+    assert row.hidden == {"miou": 100, "iou_occupied": 100}
+    assert row.plausibility == {"grounded": None, "near_ground": 1.0, "vehicle_size": None}
+
+
+def test_plausible_shares_are_of_all_frames_together() -> None:
+    random = np.random.default_rng(0)
+    volumes = random.choice([DRIVABLE, VEHICLE, FREE, SIDEWALK], size=(4, *GRID.shape), p=[0.2, 0.05, 0.7, 0.05])
+    masks = random.random((4, *GRID.shape)) < 0.8
+    metric = PlausibleShares(GRID)
+    for part in (slice(0, 1), slice(1, 4)):
+        metric.update(torch.from_numpy(volumes[part]), torch.from_numpy(masks[part]))
+    found = metric.compute()
+    assert found == pytest.approx(plausibility(volumes.astype(np.uint8), masks, GRID, PlausibilitySettings()))
+    assert 0 < found.vehicle_size < 1

@@ -43,6 +43,9 @@ def test_prediction_files_score_as_the_evaluation_does(checkpoint: Path, tiny_fl
     assert scored.iou_occupied == tested.iou_occupied
     assert scored.per_class == tested.per_class
     assert scored.ray_iou == tested.ray_iou
+    assert scored.by_distance == tested.by_distance
+    assert scored.hidden == tested.hidden
+    assert scored.plausibility == tested.plausibility
     assert (tmp_path / "test" / "results.json").is_file()
     assert (tmp_path / "score" / "table.md").is_file()
 
@@ -97,4 +100,4 @@ def test_the_predictor_reads_no_labels_and_says_the_same_twice(checkpoint: Path,
 def test_metrics_are_chosen_by_name() -> None:
     assert chosen_metrics("map_ten_class") == ("map_ten_class",)
     assert chosen_metrics(["depth", "map_ten_class"]) == ("map_ten_class", "depth")
-    assert chosen_metrics("all") == ("map_ten_class", "ray_iou", "depth")
+    assert chosen_metrics("all") == ("map_ten_class", "ray_iou", "plausibility", "depth")

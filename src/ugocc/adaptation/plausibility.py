@@ -60,12 +60,17 @@ def plausibility(labels: Labels, within: Mask, grid: VoxelGrid, settings: Plausi
         grid: of the volumes.
         settings: bounds.
     """
+    frames = [checks(volume, mask, grid, settings) for volume, mask in zip(labels, within, strict=True)]
+    return Plausibility(*(_share(np.concatenate(check)) for check in zip(*frames, strict=True)))
+
+
+def checks(labels: Labels, within: Mask, grid: VoxelGrid, settings: PlausibilitySettings) -> tuple[Mask, Mask, Mask]:
+    """What there is to check in one volume (X, Y, Z), and whether it holds: (K,) for each field of Plausibility."""
     shown = np.where(within, labels, np.uint8(FREE))
-    sizes = [plausible_vehicles(volume, mask, grid, settings) for volume, mask in zip(shown, within, strict=True)]
-    return Plausibility(
-        _share(np.concatenate([_grounded(volume, settings.slack) for volume in shown])),
-        _share(np.concatenate([_near(v, m, grid, settings.near) for v, m in zip(labels, within, strict=True)])),
-        _share(np.concatenate(sizes)),
+    return (
+        _grounded(shown, settings.slack),
+        _near(labels, within, grid, settings.near),
+        plausible_vehicles(shown, within, grid, settings),
     )
 
 

@@ -18,15 +18,14 @@ from ugocc.data.frame import FrameSource
 from ugocc.errors import DataError
 from ugocc.evaluation.depth import DepthMetrics
 from ugocc.evaluation.files import write_prediction
-from ugocc.evaluation.occupancy import MapTenClass
 from ugocc.evaluation.origins import SceneOrigins
-from ugocc.evaluation.ray_iou import RayIoU
-from ugocc.labels import CLASSES, UNKNOWN
+from ugocc.evaluation.volumes import VOLUME_METRICS, VolumeMetric, VolumeScores
+from ugocc.labels import UNKNOWN
 from ugocc.models.assemble import OccupancyModel
 from ugocc.results import Row
 
-Metric = Literal["map_ten_class", "ray_iou", "depth"]
-METRICS: tuple[Metric, ...] = ("map_ten_class", "ray_iou", "depth")
+Metric = VolumeMetric | Literal["depth"]
+METRICS: tuple[Metric, ...] = (*VOLUME_METRICS, "depth")
 
 
 class Evaluation(LightningModule):
@@ -39,8 +38,7 @@ class Evaluation(LightningModule):
         self.model = model
         grid = model.settings.input.grid
         self.predictions = predictions
-        self.occupancy = MapTenClass()
-        self.rays = RayIoU(grid) if "ray_iou" in metrics else None
+        self.volumes = VolumeScores(grid, metrics)
         self.origins = SceneOrigins(frames, grid)
         self.depth = DepthMetrics() if "depth" in metrics and model.settings.depth_net is not None else None
 
@@ -50,9 +48,8 @@ class Evaluation(LightningModule):
             raise DataError(", ".join(batch.tokens), "occupancy", "no label", "labelled frames to evaluate on")
         prediction = self.model(batch)
         classes = prediction.occupancy.argmax(dim=1)
-        self.occupancy.update(classes, batch.occupancy, batch.camera_visible)
-        if self.rays is not None:
-            self.rays.update(classes, batch.occupancy, [self.origins[token] for token in batch.tokens])
+        origins = [self.origins[token] for token in batch.tokens]
+        self.volumes.update(classes, batch.occupancy, batch.camera_visible, origins)
         if self.depth is not None:
             self.depth.update(prediction.expected_depth(), batch.depth)
         if self.predictions is not None:
@@ -105,7 +102,6 @@ def evaluate(
     )
     began = time.monotonic()
     trainer.test(task, batches, verbose=False)
-    scores = task.occupancy.compute()
     return Row(
         model=f"{model.settings.name}-{model.settings.size}",
         variant=about.get("variant", "unknown"),
@@ -113,16 +109,9 @@ def evaluate(
         eval_fleet=data.source.fleet,
         split=split,
         seed=about.get("seed", 0),
-        miou=round(scores.miou, 3),
-        iou_occupied=round(scores.iou_occupied, 3),
-        per_class={name: _rounded(value) for name, value in zip(CLASSES[:9], scores.per_class, strict=True)},
         seconds=round(time.monotonic() - began, 1),
-        ray_iou={k: round(v, 3) for k, v in task.rays.compute().items()} if task.rays else {},
         depth={k: round(v, 4) for k, v in task.depth.compute().items()} if task.depth else {},
         frames=len(data),
         train_seconds=about.get("train_seconds", 0.0),
+        **task.volumes.numbers(),
     )
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or value != value else round(value, 3)

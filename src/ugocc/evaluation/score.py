@@ -12,16 +12,14 @@ from ugocc.data.frame import Frame, FrameSource
 from ugocc.data.occupancy import label_on_grid
 from ugocc.errors import DataError
 from ugocc.evaluation.files import read_prediction
-from ugocc.evaluation.occupancy import MapTenClass
 from ugocc.evaluation.origins import SceneOrigins
-from ugocc.evaluation.ray_iou import RayIoU
+from ugocc.evaluation.volumes import VolumeScores
 from ugocc.geometry.grid import VoxelGrid
-from ugocc.labels import CLASSES
 from ugocc.results import Row
 
 
 def score_folder(predictions: Path, frames: FrameSource, *, model: str = "predictions", split: str = "val") -> Row:
-    """Score ``<token>.npz`` of every frame: ``map_ten_class`` on the camera mask, and RayIoU.
+    """Score ``<token>.npz`` of every frame, as :func:`ugocc.evaluation.evaluate.evaluate` scores a model's volumes.
 
     A prediction may be on any grid that is a part of the label's or coarser (its file says which; all files the same):
     the label is brought onto it.
@@ -40,10 +38,9 @@ def score_folder(predictions: Path, frames: FrameSource, *, model: str = "predic
     began = time.monotonic()
     grid = read_prediction(predictions / f"{frames.tokens[0]}.npz")[1]
     origins = SceneOrigins(frames, grid)
-    voxels, rays = MapTenClass(), RayIoU(grid)
+    scores = VolumeScores(grid)
     for frame in frames:
-        _score_frame(predictions / f"{frame.token}.npz", frame, grid, origins, voxels, rays)
-    scores = voxels.compute()
+        _score_frame(predictions / f"{frame.token}.npz", frame, grid, origins, scores)
     return Row(
         model=model,
         variant="scored",
@@ -51,24 +48,19 @@ def score_folder(predictions: Path, frames: FrameSource, *, model: str = "predic
         eval_fleet=frames.fleet,
         split=split,
         seed=0,
-        miou=round(scores.miou, 3),
-        iou_occupied=round(scores.iou_occupied, 3),
-        per_class={n: None if v is None else round(v, 3) for n, v in zip(CLASSES, scores.per_class, strict=False)},
         seconds=round(time.monotonic() - began, 1),
-        ray_iou={k: round(v, 3) for k, v in rays.compute().items()},
         frames=len(frames),
+        **scores.numbers(),
     )
 
 
-def _score_frame(
-    path: Path, frame: Frame, grid: VoxelGrid, origins: SceneOrigins, voxels: MapTenClass, rays: RayIoU
-) -> None:
+def _score_frame(path: Path, frame: Frame, grid: VoxelGrid, origins: SceneOrigins, scores: VolumeScores) -> None:
     if frame.occupancy is None:
         raise DataError(frame.token, "occupancy", "no label", "labelled frames to score on")
     volume, its_grid = read_prediction(path)
     if its_grid != grid:
         raise DataError(path, "grid", its_grid, f"the grid of the first file, {grid}")
     label = label_on_grid(frame.occupancy(), frame.occupancy_grid, grid, where=path)
-    pred, truth = (torch.from_numpy(np.ascontiguousarray(v))[None] for v in (volume, label.semantics))
-    voxels.update(pred, truth, torch.from_numpy(np.ascontiguousarray(label.camera_mask))[None])
-    rays.update(pred, truth, [origins[frame.token]])
+    arrays = (volume, label.semantics, label.camera_mask)
+    pred, truth, mask = (torch.from_numpy(np.ascontiguousarray(v))[None] for v in arrays)
+    scores.update(pred, truth, mask, [origins[frame.token]])

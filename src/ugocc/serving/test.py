@@ -30,8 +30,8 @@ class TestSettings:
     """Scenes to evaluate on. Choose on val, claim on test."""
     name: str | None = None
     """Name of the fleet in the results; by default the folder's."""
-    eval: list[Literal["map_ten_class", "ray_iou", "depth", "all"]] | str = "all"
-    """Metrics: map_ten_class, ray_iou, depth, or all."""
+    eval: list[Metric | Literal["all"]] | str = "all"
+    """Metrics: map_ten_class, ray_iou, plausibility, depth, or all."""
     every: int = 1
     """Take every n-th frame."""
     out: Path = Path("runs/test")

@@ -39,7 +39,8 @@ class VoteAgain(Callback):
         since = max(vote for vote in vote_steps(trainer.max_steps, self.settings.rounds) if vote <= step)
         folder = self.folder / f"{since:07d}"
         if since == step:
-            self._vote(pl_module, folder, trainer.global_rank, trainer.world_size)
+            with trainer.precision_plugin.forward_context():
+                self._vote(pl_module, folder, trainer.global_rank, trainer.world_size)
             trainer.strategy.barrier()
         pl_module.voted = folder
 
