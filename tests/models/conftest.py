@@ -2,13 +2,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import pytest
-import torch
 
 from ugocc.data.batch import Batch
-from ugocc.data.prepare import InputSettings
-from ugocc.geometry.rigid import BODY_T_OPTICAL, yaw_matrix
+from ugocc.models.example import example_batch
 
 MakeBatch = Callable[..., Batch]
 
@@ -16,37 +13,4 @@ MakeBatch = Callable[..., Batch]
 @pytest.fixture
 def make_batch() -> MakeBatch:
     """A function that makes batches of noise images on a ring of cameras, with random labels and sparse depth."""
-
-    def make(settings: InputSettings, cameras: int = 6, samples: int = 1, seed: int = 0) -> Batch:
-        random = torch.Generator().manual_seed(seed)
-        width, height, shape = settings.width, settings.height, settings.grid.shape
-        images = (samples, cameras)
-        yaws = 2 * np.pi * np.arange(cameras) / cameras
-        poses = [yaw_matrix(yaw, (np.cos(yaw), np.sin(yaw), 1.5 + 0.05 * i)) for i, yaw in enumerate(yaws)]
-        intrinsics = torch.eye(3).repeat(*images, 1, 1)
-        intrinsics[..., 0, 0] = intrinsics[..., 1, 1] = 1266.0 - 80 * torch.arange(cameras)
-        intrinsics[..., 0, 2], intrinsics[..., 1, 2] = 800.0, 450.0
-        affine = torch.eye(3).repeat(*images, 1, 1)
-        affine[..., 0, 0] = affine[..., 1, 1] = width / 1600
-        affine[..., 1, 2] = height - 900 * width / 1600
-        depth = 1 + 30 * torch.rand(*images, height, width, generator=random)
-        voxels = (samples, *shape)
-        return Batch(
-            images=torch.rand(*images, 3, height, width, generator=random),
-            camera_mask=torch.ones(images, dtype=torch.bool),
-            intrinsics=intrinsics,
-            image_affine=affine,
-            ego_T_camera=torch.from_numpy(np.stack(poses) @ BODY_T_OPTICAL).float().repeat(samples, 1, 1, 1),
-            bev_T_ego=torch.eye(4).repeat(samples, 1, 1),
-            world_T_ego=torch.eye(4, dtype=torch.float64).repeat(samples, 1, 1),
-            depth=depth * (torch.rand(*images, height, width, generator=random) < 0.05),
-            semantics_2d=torch.full((*images, height, width), 255, dtype=torch.uint8),
-            pixel_mask=torch.ones(*images, height, width, dtype=torch.bool),
-            occupancy=torch.randint(0, 10, voxels, generator=random).to(torch.uint8),
-            camera_visible=torch.rand(voxels, generator=random) < 0.5,
-            lidar_visible=torch.rand(voxels, generator=random) < 0.3,
-            fleet=torch.zeros(samples, dtype=torch.int64),
-            tokens=tuple(f"sample-{seed}-{i}" for i in range(samples)),
-        )
-
-    return make
+    return example_batch
