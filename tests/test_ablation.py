@@ -89,6 +89,7 @@ CHANGED = {
     "without semantics": {"model", "weights", "rendering"},
     "without adversarial": {"adversary"},
     "without pseudo-labels": {"weights"},
+    "without voting": {"voting"},
     "without rendering": {"weights"},
     "pseudo-labels only": {"earlier", "rig_transfer", "weights", "adversary", "agreement"},
 }

@@ -17,6 +17,7 @@ from ugocc.data.source import open_fleet
 from ugocc.errors import DataError
 from ugocc.evaluation.evaluate import evaluate
 from ugocc.models.assemble import model_settings
+from ugocc.provenance import data_digest
 from ugocc.results import VARIANTS, Row, markdown_table, read_results, write_results, write_text
 from ugocc.serving.tables import order
 from ugocc.training.adapt_settings import AdaptRecipe
@@ -90,22 +91,26 @@ def check_names(settings: AblationSettings) -> None:
 def run_variant(settings: AblationSettings, direction: str, variant: str, seed: int) -> list[Row]:
     """Train a variant unless it is trained, and evaluate it on target and source unless that is done."""
     source, target = direction.split("-")
-    folder = settings.out / direction / f"seed-{seed}"
-    own = folder / file_name(variant)
     model = train_variant(settings, direction, variant, seed)
     card = read_card(model)
-    path = own / f"{settings.split}.json"
-    own.mkdir(parents=True, exist_ok=True)
+    path = result_file(settings, direction, variant, seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
     stamp = path.with_suffix(".sha256")
     if not (path.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == card["weights_sha256"]):
         rows = [replace(_evaluate(settings, model, fleet), variant=variant) for fleet in (target, source)]
-        write_results(path, rows, card["recipe"])
+        data = {name: data_digest(settings.fleets / name) for name in (source, target)}
+        write_results(path, rows, card["recipe"], data)
         write_text(stamp, card["weights_sha256"])
     if settings.publish is not None:
         copy = settings.publish / direction / f"{variant.replace(' ', '-')}-seed-{seed}.json"
         copy.parent.mkdir(parents=True, exist_ok=True)
         write_text(copy, path.read_text(encoding="utf-8"))
     return read_results(path)
+
+
+def result_file(settings: AblationSettings, direction: str, variant: str, seed: int) -> Path:
+    """Where the result of a variant is written."""
+    return settings.out / direction / f"seed-{seed}" / file_name(variant) / f"{settings.split}.json"
 
 
 def file_name(variant: str) -> str:

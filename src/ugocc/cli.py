@@ -103,6 +103,13 @@ def _ablate(argv: Sequence[str], texts: dict[str, Any]) -> None:
     run_ablation(parse_settings(AblationSettings, argv, **texts))
 
 
+def _reproduce(argv: Sequence[str], texts: dict[str, Any]) -> None:
+    from ugocc.config import parse_settings
+    from ugocc.reproduce import ReproduceSettings, reproduce
+
+    reproduce(parse_settings(ReproduceSettings, argv, **texts))
+
+
 def _test(argv: Sequence[str], texts: dict[str, Any]) -> None:
     from ugocc.config import parse_settings
     from ugocc.serving.test import TestSettings, test_fleet
@@ -198,6 +205,11 @@ VERBS: Mapping[str, Verb | Mapping[str, Verb]] = {
         _ablate,
         "Switch every ingredient of the method off in turn, in both directions, with several seeds; resumable.",
         "ugocc ablate --variants '[full,oracle]' --seeds '[0]' --split val",
+    ),
+    "reproduce": Verb(
+        _reproduce,
+        "Train and score every model of the family, plain, strong and adapted, in both directions; resumable.",
+        "ugocc reproduce --size laptop --plan true",
     ),
     "test": Verb(
         _test,

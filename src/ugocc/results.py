@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from ugocc.errors import DataError
 from ugocc.labels import CLASSES
+from ugocc.provenance import code_digest
 
 VARIANTS: Final = (
     "source-only",
@@ -79,11 +80,22 @@ class Row:
     """Which voxels count."""
 
 
-def write_results(path: Path, rows: Sequence[Row], recipe: dict[str, Any] | None = None) -> Path:
-    """Write ``results.json`` atomically: the rows, and once the commit, recipe, versions and machine."""
+def write_results(
+    path: Path, rows: Sequence[Row], recipe: dict[str, Any] | None = None, data: dict[str, str] | None = None
+) -> Path:
+    """Write ``results.json`` atomically: the rows, and once what made them.
+
+    Args:
+        path: file.
+        rows: what was measured.
+        recipe: settings of the training.
+        data: digest of every fleet that was used, by name.
+    """
     content = {
         "rows": [asdict(row) for row in rows],
         "commit": commit(),
+        "code": code_digest(),
+        "data": data or {},
         "recipe": recipe or {},
         "versions": versions(),
         "machine": machine(),

@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import torch
@@ -22,8 +21,6 @@ from ugocc.errors import DataError
 from ugocc.models.assemble import OccupancyModel
 
 _STEPS = 255  # a probability is kept in a byte
-LEAST: Final = 0.5 / _STEPS
-"""What a probability kept as 0 may have been, for logarithms."""
 
 
 def vote_drives(

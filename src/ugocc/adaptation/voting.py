@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,9 @@ from ugocc.errors import DataError
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.labels import PEDESTRIAN, TWO_WHEELER, VEHICLE
 
-MOVABLE = (VEHICLE, PEDESTRIAN, TWO_WHEELER)
+MOVABLE: Final = (VEHICLE, PEDESTRIAN, TWO_WHEELER)
+FEWEST: Final = 50.0
+"""A class of fewer voxels counts as if it had this many, so that a handful does not drown the rest."""
 
 
 @dataclass(frozen=True)
@@ -86,3 +88,23 @@ def _sample(values: Tensor, places: Tensor, grid: VoxelGrid) -> Tensor:
     low, high = (places.new_tensor(v) for v in (grid.lower, grid.upper))
     at = (2 * (places - low) / (high - low) - 1).flip(1).view(1, *grid.shape, 3).to(values)
     return F.grid_sample(values[None], at, mode="bilinear", padding_mode="border", align_corners=False)[0]
+
+
+def voted_loss(logits: Tensor, voted: Tensor, weights: Tensor) -> Tensor:
+    """Cross-entropy of a student against voted volumes, every class with the root of its number of voxels.
+
+    Nothing is selected: a voxel that the frames do not agree on teaches that it is uncertain.
+
+    Args:
+        logits: (B, 10, X, Y, Z) of the student.
+        voted: (B, 10, X, Y, Z) probabilities.
+        weights: (B, X, Y, Z), 0 where the student sees nothing.
+
+    Returns:
+        Scalar; 0 with gradient 0 where no voxel has a weight.
+    """
+    entropy = -(voted * logits.float().log_softmax(dim=1)).sum(dim=1)
+    label = voted.argmax(dim=1)
+    counts = torch.bincount(label.flatten(), weights.flatten().float(), minlength=voted.shape[1])
+    weight = weights * counts.clamp(min=FEWEST).rsqrt()[label]
+    return (weight * entropy).sum() / weight.sum().clamp(min=1e-6)

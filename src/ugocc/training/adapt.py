@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from ugocc.adaptation.pseudo_labels import pseudo_labels
 from ugocc.adaptation.rendering import draw_rays, render_loss
 from ugocc.adaptation.reversal import DomainClassifier, domain_loss, reversal_strength
-from ugocc.adaptation.selection import mask_labels, pseudo_label_loss
+from ugocc.adaptation.selection import pseudo_label_loss
 from ugocc.adaptation.strong_view import drop_cameras, misplace_cameras, recolour, refuse_labels, zoom, zoom_maps
 from ugocc.adaptation.teacher import batch_statistics, make_teacher, update_teacher
 from ugocc.adaptation.views import Evidence, evidence_of, views_of
 from ugocc.adaptation.visibility import in_pictures
-from ugocc.adaptation.voted import LEAST, read_voted
+from ugocc.adaptation.voted import read_voted
+from ugocc.adaptation.voting import voted_loss
 from ugocc.data.batch import Batch
 from ugocc.labels import UNKNOWN
 from ugocc.losses.references import prediction_photometric_loss, references_of
@@ -133,15 +134,7 @@ class Adaptation(LightningModule):
         grid = self.model.settings.input.grid
         rise = min(1.0, progress / weights.rise) if weights.rise else 1.0
         if weights.pseudo_labels:
-            views = views_of(target)
-            believed_evidence = evidence if recipe.agreement else None
-            volume = self._taught_volume(taught, target)
-            labels = pseudo_labels(volume, views, believed_evidence, grid, recipe.pseudo_labels)
-            # What only a dropped camera saw cannot be asked of the student.
-            shown = in_pictures(views_of(harder), grid)
-            visible = shown.any_camera(torch.ones_like(shown.voxel, dtype=torch.bool), tuple(labels.weights.shape))
-            labels = mask_labels(labels.labels, labels.weights * visible)
-            loss = pseudo_label_loss(student.occupancy, labels.labels, labels.weights)
+            loss = self._pseudo_label_loss(student, taught, target, harder, evidence)
             terms["pseudo_labels"] = rise * weights.pseudo_labels * loss
         if weights.rendering:
             rays, wanted = draw_rays(views_of(target), evidence, recipe.rendering.rays)
@@ -154,12 +147,20 @@ class Adaptation(LightningModule):
         terms |= self._photometric(student, Moments(harder, moments.others), "target")
         return student, terms
 
-    def _taught_volume(self, taught: Prediction, target: Batch) -> Tensor:
-        """Logits that pseudo-labels are made of."""
-        if self.voted is None:
-            return taught.occupancy.float()
-        voted = read_voted(self.voted, target.tokens)
-        return voted.to(taught.occupancy.device).clamp(min=LEAST).log()
+    def _pseudo_label_loss(
+        self, student: Prediction, taught: Prediction, target: Batch, harder: Batch, evidence: Evidence
+    ) -> Tensor:
+        """Of the voxels in the pictures that the student has, against voted volumes or the teacher's of the moment."""
+        recipe, grid = self.recipe, self.model.settings.input.grid
+        shown = in_pictures(views_of(harder), grid)
+        # What only a dropped camera saw cannot be asked of the student.
+        visible = shown.any_camera(torch.ones_like(shown.voxel, dtype=torch.bool), (target.size, *grid.shape))
+        if self.voted is not None:
+            voted = read_voted(self.voted, target.tokens).to(student.occupancy.device)
+            return voted_loss(student.occupancy, voted, visible.float())
+        views, believed = views_of(target), evidence if recipe.agreement else None
+        labels = pseudo_labels(taught.occupancy.float(), views, believed, grid, recipe.pseudo_labels)
+        return pseudo_label_loss(student.occupancy, labels.labels, labels.weights * visible)
 
     def _teacher_pixels(self, target: Batch, evidence: Evidence, factor: float) -> Tensor:
         """2D pseudo-labels of the student's view: maps of an outside network where the batch has them, else the

@@ -19,6 +19,7 @@ from ugocc.errors import DataError
 from ugocc.labels import CLASSES
 from ugocc.models.assemble import OccupancyModel, build_model
 from ugocc.models.settings import ModelSettings
+from ugocc.provenance import code_digest
 from ugocc.results import commit, versions, write_text
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
@@ -50,6 +51,7 @@ def save_model(
         "weights_sha256": digest,
         "statistics_sha256": further,
         "commit": commit(),
+        "code": code_digest(),
         "versions": versions(),
         **plain(about),
     }

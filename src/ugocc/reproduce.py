@@ -1,0 +1,236 @@
+"""Every model of the family, trained and scored by the same code on the same data: the comparison as one command."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+import torch
+
+from ugocc.ablation import AblationSettings, base_recipe, check_names, file_name, result_file, run_variant
+from ugocc.errors import DataError
+from ugocc.gaps import gap_table
+from ugocc.models.assemble import build_model, model_settings
+from ugocc.models.example import example_batch
+from ugocc.provenance import code_digest, data_digest
+from ugocc.results import Row, markdown_table, write_text
+from ugocc.serving.tables import order
+from ugocc.training.source import source_recipe, supervised_losses
+
+BASELINES: Final = ("source-only", "strong source-only", "oracle")
+"""What every model is trained as."""
+
+
+@dataclass(frozen=True)
+class ReproduceSettings:
+    """The table of all models."""
+
+    size: Literal["debug", "laptop", "full"] = "laptop"
+    """Size of the networks."""
+    fleets: Path = Path("data/embedded")
+    """Folder of the fleets; every fleet of ``directions`` is a folder in it."""
+    directions: tuple[str, ...] = ("six-five", "five-six")
+    """Labelled and unlabelled fleet, joined by a hyphen."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds of the trainings."""
+    models: tuple[str, ...] = ("bevdet-occ", "flashocc", "bevformer-occ", "fb-occ", "ugocc")
+    """Models; each is trained source-only, strong source-only and as oracle."""
+    adapted: tuple[str, ...] = ("ugocc",)
+    """Models that are adapted as well, with every seed."""
+    adapted_once: tuple[str, ...] = ("flashocc",)
+    """Models that are adapted as well, with the first seed: adaptation is a property of the method."""
+    split: str = "test"
+    """Scenes that are reported."""
+    out: Path = Path("runs/reproduce")
+    """Folder for runs, a folder for each model."""
+    publish: Path = Path("results/family")
+    """Folder that result files are copied to, to be committed: tables are made from them."""
+    cache: Path = Path("data/cache")
+    """Folder of prepared frames."""
+    steps: tuple[int, int, int] | None = None
+    """Steps of the three stages; by default the recipe's."""
+    plan: bool = False
+    """Say what is missing and how long it will take, and do nothing."""
+
+
+class Job(NamedTuple):
+    """One row of the table."""
+
+    model: str
+    direction: str
+    variant: str
+    seed: int
+
+
+def reproduce(settings: ReproduceSettings) -> list[Row]:
+    """Say what is missing and how long that takes, train and score it, and write the table. Returns the rows.
+
+    Raises:
+        DataError: unknown names, or models or results in ``out`` or ``publish`` that other code or data made.
+    """
+    everything = jobs(settings)
+    for model in settings.models:
+        check_names(ablation(settings, model))
+    data = {name: data_digest(settings.fleets / name) for name in fleets(settings)}
+    for folder in (settings.out, settings.publish):
+        check_provenance(folder, code_digest(), data)
+    missing = [job for job in everything if not is_done(settings, job)]
+    seconds = estimate(settings, missing)
+    print(f"{len(everything)} results, {len(missing)} missing: about {clock(seconds)} on this machine", flush=True)
+    if settings.plan:
+        return []
+    rows: list[Row] = []
+    began = time.monotonic()
+    for job in everything:
+        if job in missing:
+            left = estimate(settings, missing[missing.index(job) :])
+            print(
+                f"{job.variant} of {job.model}, {job.direction}, seed {job.seed}; about {clock(left)} left", flush=True
+            )
+        rows += run_variant(ablation(settings, job.model), job.direction, job.variant, job.seed)
+        publish(settings, job)
+    print(f"took {clock(time.monotonic() - began)}")
+    rows.sort(key=order)
+    by_direction = {
+        d: [r for r in rows if {r.train_fleet, r.eval_fleet} <= set(d.split("-"))] for d in settings.directions
+    }
+    table = f"{gap_table(by_direction)}\n{markdown_table(rows)}"
+    write_text(settings.out / "table.md", table)
+    print(f"\n{table}\nresults: {settings.publish}")
+    return rows
+
+
+def jobs(settings: ReproduceSettings) -> list[Job]:
+    """All rows, seed by seed, so that there is a whole table after the first seed."""
+    found = []
+    for seed in settings.seeds:
+        for direction in settings.directions:
+            for model in settings.models:
+                once = model in settings.adapted_once and seed == settings.seeds[0]
+                variants = (*BASELINES, "full") if model in settings.adapted or once else BASELINES
+                found += [Job(model, direction, variant, seed) for variant in variants]
+    return found
+
+
+def fleets(settings: ReproduceSettings) -> list[str]:
+    """Names of the fleets of all directions."""
+    return sorted({name for direction in settings.directions for name in direction.split("-")})
+
+
+def ablation(settings: ReproduceSettings, model: str) -> AblationSettings:
+    """How the rows of a model are trained: by the ablation's code."""
+    return AblationSettings(
+        fleets=settings.fleets,
+        directions=settings.directions,
+        variants=(*BASELINES, "full"),
+        seeds=settings.seeds,
+        model=model,
+        size=settings.size,
+        split=settings.split,
+        out=settings.out / model,
+        cache=settings.cache,
+        steps=settings.steps,
+    )
+
+
+def is_done(settings: ReproduceSettings, job: Job) -> bool:
+    """Whether the result of a job is there."""
+    return result_file(ablation(settings, job.model), job.direction, job.variant, job.seed).is_file()
+
+
+def published(settings: ReproduceSettings, job: Job) -> Path:
+    """File that is committed for a job."""
+    return settings.publish / job.direction / f"{job.model}-{file_name(job.variant)}-seed-{job.seed}.json"
+
+
+def publish(settings: ReproduceSettings, job: Job) -> None:
+    """Copy the result of a job."""
+    done = result_file(ablation(settings, job.model), job.direction, job.variant, job.seed)
+    path = published(settings, job)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, done.read_text(encoding="utf-8"))
+
+
+def check_provenance(folder: Path, code: str, data: dict[str, str]) -> None:
+    """Refuse models and results that do not belong in one table with what would be made now.
+
+    Args:
+        folder: where they are, at any depth.
+        code: digest of the code now.
+        data: digests of the fleets now.
+
+    Raises:
+        DataError: a file of other code or data.
+    """
+    for file in sorted(folder.rglob("*.json")):
+        then = json.loads(file.read_text(encoding="utf-8"))
+        found = then.get("code", "none") if isinstance(then, dict) else "none"
+        if found != code:
+            raise DataError(file, "code", found[:12], f"{code[:12]}, that of today (or other folders to write to)")
+        for name, digest in data.items():
+            found = then.get("data", {}).get(name, digest)
+            if found != digest:
+                raise DataError(file, f"data.{name}", found[:12], f"{digest[:12]}, the files that are there now")
+
+
+def estimate(settings: ReproduceSettings, missing: Sequence[Job]) -> float:
+    """Seconds that jobs will take about, from a timed training step of every network on this machine.
+
+    Runs that several rows share are counted once.
+    """
+    total, counted = 0.0, set()
+    for job in missing:
+        run = shared_run(job)
+        if run in counted:
+            continue
+        counted.add(run)
+        step = step_seconds(settings, job.model)
+        full = base_recipe(ablation(settings, job.model), job.direction, job.seed, settings.out)
+        first, second, third = full.earlier.source_steps, full.earlier.pretrain_steps, full.optim.steps
+        # Two samples a step, and a teacher that is not differentiated, cost what they cost in samples.
+        total += step * (2 * (first + second) + 2.4 * third if job.variant == "full" else first + second + third)
+    return total
+
+
+def shared_run(job: Job) -> tuple[str, str, str, int]:
+    """What is trained for a row: plain training on a fleet serves two directions."""
+    source, target = job.direction.split("-")
+    plain = {"source-only": source, "oracle": target}
+    return (
+        job.model,
+        plain.get(job.variant, job.direction),
+        "plain" if job.variant in plain else job.variant,
+        job.seed,
+    )
+
+
+_STEP_SECONDS: dict[tuple[str, str], float] = {}
+
+
+def step_seconds(settings: ReproduceSettings, name: str) -> float:
+    """Seconds of one supervised training step of a network, timed once."""
+    key = (name, settings.size)
+    if key not in _STEP_SECONDS:
+        recipe = source_recipe(name, settings.size)
+        model = build_model(model_settings(name, settings.size)).train()
+        batch = example_batch(model.settings.input)
+        for _ in range(2):
+            began = time.monotonic()
+            with torch.autocast("cpu", torch.bfloat16):
+                prediction = model(batch)
+            losses = supervised_losses(
+                prediction, batch, recipe.occupancy_loss, recipe.depth_loss, recipe.semantic_loss
+            )
+            torch.stack(list(losses.values())).sum().backward()
+            _STEP_SECONDS[key] = time.monotonic() - began
+    return _STEP_SECONDS[key]
+
+
+def clock(seconds: float) -> str:
+    """1 h 05 min."""
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ugocc.errors import DataError
+from ugocc.provenance import code_digest, data_digest
+from ugocc.reproduce import Job, ReproduceSettings, clock, estimate, jobs, reproduce
+from ugocc.serving.tables import rows_of
+
+
+def _settings(fleets: Path, out: Path) -> ReproduceSettings:
+    return ReproduceSettings(
+        size="debug",
+        fleets=fleets,
+        directions=("six-five",),
+        seeds=(5,),
+        models=("bevformer-occ", "flashocc"),
+        adapted=(),
+        split="val",
+        out=out / "runs",
+        publish=out / "published",
+        cache=out / "cache",
+        steps=(1, 1, 1),
+    )
+
+
+@pytest.fixture(scope="module")
+def reproduced(tiny_fleets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("family")
+    reproduce(_settings(tiny_fleets, out))
+    return out
+
+
+def test_every_row_of_the_table_is_there(reproduced: Path) -> None:
+    rows = rows_of(reproduced / "published")
+    wanted = {("bevformer-occ-debug", v) for v in ("source-only", "strong source-only", "oracle")}
+    wanted |= {("flashocc-debug", v) for v in ("source-only", "strong source-only", "oracle", "full")}
+    assert {(r.model, r.variant) for r in rows} == wanted
+    assert {(r.eval_fleet, r.seed, r.split) for r in rows} == {("five", 5, "val"), ("six", 5, "val")}
+    table = (reproduced / "runs" / "table.md").read_text()
+    assert table.count("bevformer-occ-debug") == 3 + 6  # shares of the gap, and all numbers
+
+
+def test_what_is_there_is_not_made_again(
+    reproduced: Path, tiny_fleets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = sorted(reproduced.rglob("model.safetensors"))
+    before = [w.stat().st_mtime_ns for w in weights]
+    reproduce(_settings(tiny_fleets, reproduced))
+    assert "7 results, 0 missing: about 0 h 00 min" in capsys.readouterr().out
+    assert [w.stat().st_mtime_ns for w in weights] == before
+
+
+def test_results_of_other_code_or_data_are_not_mixed_in(reproduced: Path, tiny_fleets: Path, tmp_path: Path) -> None:
+    file = next((reproduced / "published").rglob("flashocc-full-seed-5.json"))
+    content = json.loads(file.read_text())
+    assert content["code"] == code_digest()
+    assert content["data"]["six"] == data_digest(tiny_fleets / "six")
+    settings = replace(_settings(tiny_fleets, tmp_path), publish=tmp_path / "published")
+    other = tmp_path / "published" / file.name
+    other.parent.mkdir()
+    for change, field in (({"code": "0" * 64}, "code"), ({"data": {"five": "0" * 64}}, "data.five")):
+        other.write_text(json.dumps(content | change))
+        with pytest.raises(DataError, match=f"{field}.*000000000000"):
+            reproduce(settings)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_plan_trains_nothing(tiny_fleets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert reproduce(replace(_settings(tiny_fleets, tmp_path), plan=True)) == []
+    assert "7 results, 7 missing" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_time_counts_what_two_directions_share_once(tiny_fleets: Path, tmp_path: Path) -> None:
+    settings = replace(_settings(tiny_fleets, tmp_path), steps=(100, 0, 0))
+    one = estimate(settings, [Job("flashocc", "six-five", "source-only", 0)])
+    both = [Job("flashocc", d, v, 0) for d in ("six-five", "five-six") for v in ("source-only", "oracle")]
+    assert one > 0
+    assert estimate(settings, both) == pytest.approx(2 * one)
+    assert clock(3900) == "1 h 05 min"
+
+
+def test_the_first_seed_makes_a_whole_table() -> None:
+    settings = ReproduceSettings()
+    found = jobs(settings)
+    first = [job for job in found if job.seed == 0]
+    assert found[: len(first)] == first
+    assert len(set(found)) == len(found) == 2 * (3 * (5 * 3 + 1) + 1)
+
+
+def test_a_digest_changes_with_what_decides_numbers(tmp_path: Path) -> None:
+    for name in ("models/lift.py", "viz/bev.py"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("a = 1")
+    before = code_digest(tmp_path)
+    (tmp_path / "viz/bev.py").write_text("a = 2")
+    code_digest.cache_clear()
+    assert code_digest(tmp_path) == before
+    (tmp_path / "models/lift.py").write_text("a = 2")
+    code_digest.cache_clear()
+    assert code_digest(tmp_path) != before
