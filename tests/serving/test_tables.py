@@ -8,7 +8,8 @@ import pytest
 from ugocc.errors import DataError
 from ugocc.labels import CLASSES
 from ugocc.results import Row, write_results
-from ugocc.serving.tables import TableSettings, class_means, rows_of, write_tables
+from ugocc.serving.models import ModelsSettings, list_models
+from ugocc.serving.tables import TableSettings, class_means, model_table, ring_table, rows_of, write_tables
 
 
 def _row(variant: str, train: str, evaluated: str, seed: int = 0, miou: float = 10.0) -> Row:
@@ -60,3 +61,29 @@ def test_classes_are_drawn_for_every_direction(tmp_path: Path) -> None:
     assert means[1 + CLASSES.index("building")] == 15.0
     assert means[1 + CLASSES.index("vehicle")] is None
     assert class_means([]) == []
+
+
+def test_near_and_far_are_means_over_seeds_and_what_never_occurs_is_a_dash(tmp_path: Path) -> None:
+    more = {"hidden": {"miou": 8.0, "iou_occupied": 20.0}, "plausibility": {"near_ground": 0.9}}
+    rows = [
+        replace(_row("full", "six", "five", seed), by_distance={"0-10": 40.0 + seed, "30-40": None}, **more)
+        for seed in (0, 1)
+    ]
+    table = ring_table([*rows, _row("oracle", "five", "five")])
+    assert table.splitlines()[0].endswith("| 0-10 m | 30-40 m | hidden: mIoU | hidden: occupied IoU | near ground |")
+    assert table.splitlines()[2:] == ["| net | full | five | test | 2 | 40.5 | - | 8.0 | 20.0 | 0.900 |"]
+
+
+def test_networks_are_listed_from_what_was_measured(tmp_path: Path) -> None:
+    out = tmp_path / "results" / "models" / "models.json"
+    list_models(ModelsSettings(sizes=("debug",), cameras=2, json=True, out=out))
+    page = tmp_path / "page.md"
+    page.write_text("<!-- models:models -->\n<!-- /models:models -->\n")
+    write_tables(TableSettings(tmp_path / "results", (page,)))
+    lines = [line for line in page.read_text().splitlines() if line.startswith("| flashocc")]
+    assert len(lines) == 1
+    assert "| 2 x 64 x 176 | 32 x 32 x 4 | 1.6 m | 0.08 M |" in lines[0]
+    assert " G | " in lines[0]
+    assert lines[0].endswith(" MiB |")
+    with pytest.raises(DataError, match="none"):
+        model_table(tmp_path)

@@ -42,6 +42,7 @@ def cost_of(settings: ModelSettings, cameras: int = 6) -> Cost:
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     counter = FlopCounterMode(display=False)
     batch = example_batch(settings.input, cameras)
+    model.requires_grad_(False)  # the counter looks for gradients of whatever requires one
     with torch.no_grad(), counter:
         model(batch)
     return Cost(parameters, counter.get_total_flops() // 2, peak_bytes(model, cameras))

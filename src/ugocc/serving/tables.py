@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from ugocc.errors import DataError
 from ugocc.gaps import gap_table
 from ugocc.labels import CLASSES
 from ugocc.results import VARIANTS, Row, markdown_table, read_results, replace_block, write_text
+from ugocc.serving.models import MODEL_COLUMNS, model_cells
 from ugocc.viz.canvas import write_picture
 from ugocc.viz.charts import bar_chart
 
@@ -27,8 +29,8 @@ class TableSettings:
     pages: tuple[Path, ...] = (Path("README.md"), Path("docs/results.md"))
     """Pages with ``<!-- results:NAME -->`` ... ``<!-- /results:NAME -->`` blocks; NAME is a folder of ``results``
     whose result files, at any depth, become one table. A block ``gaps:NAME`` says how much of the distance to the
-    oracle every variant closes, and ``plots:NAME`` draws the classes; the folders in NAME are directions,
-    SOURCE-TARGET."""
+    oracle every variant closes, ``plots:NAME`` draws the classes, and ``rings:NAME`` says how good it is near and far;
+    the folders in NAME are directions, SOURCE-TARGET. ``models:NAME`` lists networks and what they cost."""
     images: Path = Path("docs/images")
     """Folder for the pictures of ``plots`` blocks."""
 
@@ -48,8 +50,50 @@ def write_tables(settings: TableSettings) -> None:
             text = replace_block(text, f"gaps:{name}", block)
         for name in re.findall(r"<!-- plots:(\S+) -->", text):
             text = replace_block(text, f"plots:{name}", plots_of(settings, name, page))
+        for name in re.findall(r"<!-- rings:(\S+) -->", text):
+            text = replace_block(text, f"rings:{name}", ring_table(rows_of(settings.results / name)))
+        for name in re.findall(r"<!-- models:(\S+) -->", text):
+            text = replace_block(text, f"models:{name}", model_table(settings.results / name))
         write_text(page, text)
         print(f"tables: {page}")
+
+
+def ring_table(rows: Sequence[Row]) -> str:
+    """A Markdown table of mIoU by distance, of what no camera sees, and of plausibility: means over seeds."""
+    rings = list(dict.fromkeys(ring for row in rows for ring in row.by_distance))
+    shares = list(dict.fromkeys(name for row in rows for name in row.plausibility))
+    head = ["model", "variant", "evaluated on", "split", "seeds", *(f"{ring} m" for ring in rings)]
+    head += ["hidden: mIoU", "hidden: occupied IoU", *(name.replace("_", " ") for name in shares)]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * 4 + "--:|" * (len(head) - 4)]
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        if row.by_distance:
+            groups.setdefault((row.model, row.variant, row.eval_fleet, row.split), []).append(row)
+    for key, group in groups.items():
+        numbers = [_mean_of([row.by_distance.get(ring) for row in group]) for ring in rings]
+        numbers += [_mean_of([row.hidden.get(name) for row in group]) for name in ("miou", "iou_occupied")]
+        numbers += [_mean_of([row.plausibility.get(name) for row in group], digits=3) for name in shares]
+        lines.append("| " + " | ".join([*key, str(len(group)), *numbers]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _mean_of(values: Sequence[float | None], digits: int = 1) -> str:
+    found = [value for value in values if value is not None]
+    return f"{fmean(found):.{digits}f}" if found else "-"
+
+
+def model_table(folder: Path) -> str:
+    """A Markdown table of the networks in the files that ``ugocc models --out`` wrote.
+
+    Raises:
+        DataError: there are none.
+    """
+    files = sorted(folder.glob("*.json"))
+    rows = [row for file in files for row in json.loads(file.read_text(encoding="utf-8"))["models"]]
+    if not rows:
+        raise DataError(folder, "models", "none", "a file that ugocc models --out wrote")
+    lines = ["| " + " | ".join(MODEL_COLUMNS) + " |", "|" + "---|" * 6 + "--:|" * 3]
+    return "\n".join([*lines, *("| " + " | ".join(model_cells(row)) + " |" for row in rows)]) + "\n"
 
 
 PLOTTED: Final = ("source-only", "strong source-only", "full", "oracle")
