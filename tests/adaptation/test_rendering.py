@@ -13,6 +13,7 @@ from ugocc.adaptation.rendering import (
     render,
     render_loss,
     sample_volume,
+    seen_labels,
 )
 from ugocc.adaptation.views import Evidence, Views, cell_pixels
 from ugocc.errors import DataError
@@ -399,3 +400,32 @@ def test_real_voxels_reproduce_real_lidar(real_data):
     }
     assert losses[0] < 0.05
     assert min(losses[-3], losses[3]) > 2 * losses[0]
+
+
+def test_labels_that_cameras_should_see_are_those_of_single_rays():
+    views = looking([0.0, 120.0], rows=32, columns=64)
+    views.visible[0, 1, :, :8] = False
+    volume = random_volume(3, GRID, dtype=torch.float32)
+    volume[:, FREE] += 6
+    probabilities = volume.softmax(dim=1)
+    settings = RenderSettings()
+    found = seen_labels(probabilities, views, (4, 8), GRID, settings, 0.3)
+    assert found.shape == (1, 2, 4, 8)
+    pixels = cell_pixels((4, 8), (32, 64), views.intrinsics)
+    for camera in range(2):
+        for place, pixel in enumerate(pixels):
+            at = torch.zeros(1, 2, 1, 2)
+            at[0, camera, 0] = pixel
+            seen = render(probabilities, pixel_rays(views, at), GRID, settings).semantics[0, camera]
+            shown = not (camera == 1 and place % 8 == 0)
+            expected = int(seen.argmax()) if shown and float(seen.max()) >= 0.3 else UNKNOWN
+            assert int(found[0, camera, place // 8, place % 8]) == expected
+    assert 5 < int((found != UNKNOWN).sum()) < 55
+
+
+def test_a_wall_is_seen_and_what_is_open_is_not():
+    labels = np.full(GRID.shape, FREE)
+    labels[30:32, :20] = BUILDING  # to the right of a camera that looks ahead
+    found = seen_labels(hard(labels), looking([0.0]), (8, 16), GRID, RenderSettings(), 0.5)[0, 0]
+    assert int(found[4, 12]) == BUILDING
+    assert int(found[4, 2]) == UNKNOWN

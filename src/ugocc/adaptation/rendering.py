@@ -158,6 +158,36 @@ def render(probabilities: Tensor, rays: Rays, grid: VoxelGrid, settings: RenderS
     return Rendered(semantics, (weights * depth).sum(dim=-1), weights.sum(dim=-1), leaves)
 
 
+@torch.no_grad()
+def seen_labels(
+    probabilities: Tensor,
+    views: Views,
+    map_size: tuple[int, int],
+    grid: VoxelGrid,
+    settings: RenderSettings,
+    confidence: float,
+) -> Tensor:
+    """What cameras should see of a volume, where that is sure: a 2D label for the middle of every cell.
+
+    Args:
+        probabilities: (B, 10, X, Y, Z).
+        views: cameras.
+        map_size: rows and columns of cells that tile the image.
+        grid: of the volume.
+        settings: steps along rays.
+        confidence: least probability that the ray meets the class.
+
+    Returns:
+        (B, N, h, w) uint8 classes 0-8, 255 for cells that are not sure, pass through the volume, or show the own car.
+    """
+    samples, cameras, height, width = views.visible.shape
+    pixels = cell_pixels(map_size, (height, width), views.intrinsics).expand(samples, cameras, -1, -1)
+    seen = render(probabilities, pixel_rays(views, pixels), grid, settings)
+    share, label = seen.semantics.max(dim=-1)
+    labels = label.to(torch.uint8).masked_fill(share < confidence, UNKNOWN).view(samples, cameras, *map_size)
+    return labels.masked_fill(~cells_visible(views, map_size), UNKNOWN)
+
+
 def sample_volume(volume: Tensor, points: Tensor, grid: VoxelGrid) -> Tensor:
     """Trilinear values of a volume at points; the value of a voxel is that of its centre.
 

@@ -35,6 +35,8 @@ class VotingSettings:
     """Which other frames vote, counted from the frame; empty for none."""
     reach: float = 4.0
     """Metres from the car, on the ground plan, at which a vote has 1/e of the weight it has at the car."""
+    sure: float = 0.5
+    """Least probability that a camera's ray meets a class in a voted volume, for its cell to be labelled with it."""
 
     def __post_init__(self) -> None:
         if self.rounds < 0:

@@ -18,12 +18,12 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from ugocc.adaptation.pseudo_labels import pseudo_labels
-from ugocc.adaptation.rendering import draw_rays, render_loss
+from ugocc.adaptation.rendering import draw_rays, render_loss, seen_labels
 from ugocc.adaptation.reversal import DomainClassifier, domain_loss, reversal_strength
 from ugocc.adaptation.selection import pseudo_label_loss
 from ugocc.adaptation.strong_view import drop_cameras, misplace_cameras, recolour, refuse_labels, zoom, zoom_maps
 from ugocc.adaptation.teacher import batch_statistics, make_teacher, update_teacher
-from ugocc.adaptation.views import Evidence, evidence_of, views_of
+from ugocc.adaptation.views import Evidence, Views, evidence_of, views_of
 from ugocc.adaptation.visibility import in_pictures
 from ugocc.adaptation.voted import read_voted
 from ugocc.adaptation.voting import voted_loss
@@ -123,6 +123,10 @@ class Adaptation(LightningModule):
             taught: Prediction = self.teacher(target)
         depth_logits, bins = taught.depth_distribution()
         evidence = evidence_of(taught.semantics_2d, depth_logits, bins, recipe.evidence)
+        voted = None
+        if self.voted is not None:
+            voted = read_voted(self.voted, target.tokens).to(target.images.device)
+            evidence = self._with_voted_labels(evidence, voted, views_of(target))
         rng = np.random.default_rng(seed)
         view = recipe.strong_view
         factor = float(1 + view.zoom * rng.uniform(-1, 1))
@@ -134,7 +138,7 @@ class Adaptation(LightningModule):
         grid = self.model.settings.input.grid
         rise = min(1.0, progress / weights.rise) if weights.rise else 1.0
         if weights.pseudo_labels:
-            loss = self._pseudo_label_loss(student, taught, target, harder, evidence)
+            loss = self._pseudo_label_loss(student, taught, voted, target, harder, evidence)
             terms["pseudo_labels"] = rise * weights.pseudo_labels * loss
         if weights.rendering:
             rays, wanted = draw_rays(views_of(target), evidence, recipe.rendering.rays)
@@ -148,19 +152,31 @@ class Adaptation(LightningModule):
         return student, terms
 
     def _pseudo_label_loss(
-        self, student: Prediction, taught: Prediction, target: Batch, harder: Batch, evidence: Evidence
+        self,
+        student: Prediction,
+        taught: Prediction,
+        voted: Tensor | None,
+        target: Batch,
+        harder: Batch,
+        evidence: Evidence,
     ) -> Tensor:
         """Of the voxels in the pictures that the student has, against voted volumes or the teacher's of the moment."""
         recipe, grid = self.recipe, self.model.settings.input.grid
         shown = in_pictures(views_of(harder), grid)
         # What only a dropped camera saw cannot be asked of the student.
         visible = shown.any_camera(torch.ones_like(shown.voxel, dtype=torch.bool), (target.size, *grid.shape))
-        if self.voted is not None:
-            voted = read_voted(self.voted, target.tokens).to(student.occupancy.device)
+        if voted is not None:
             return voted_loss(student.occupancy, voted, visible.float())
         views, believed = views_of(target), evidence if recipe.agreement else None
         labels = pseudo_labels(taught.occupancy.float(), views, believed, grid, recipe.pseudo_labels)
         return pseudo_label_loss(student.occupancy, labels.labels, labels.weights * visible)
+
+    def _with_voted_labels(self, evidence: Evidence, voted: Tensor, views: Views) -> Evidence:
+        """Evidence whose 2D labels are what the cameras should see of the voted volumes, where that is sure."""
+        recipe, size = self.recipe, (evidence.labels.shape[-2], evidence.labels.shape[-1])
+        grid = self.model.settings.input.grid
+        labels = seen_labels(voted, views, size, grid, recipe.rendering, recipe.voting.sure)
+        return replace(evidence, labels=torch.where(labels == UNKNOWN, evidence.labels, labels))
 
     def _teacher_pixels(self, target: Batch, evidence: Evidence, factor: float) -> Tensor:
         """2D pseudo-labels of the student's view: maps of an outside network where the batch has them, else the
