@@ -3,16 +3,18 @@
     python benchmarks/pseudo_labels.py --model runs/ablation/six-five/seed-0/stages/source-only/model \
         --root data/embedded/five --split val --out results/pseudo-labels/six-five.json
 
-Runs a model as the teacher of an adaptation step runs (each clean sample normalised by itself), selects pseudo-labels
-with the settings of the laptop recipe, and compares them with the truth in the camera mask, once with and once without
-the consistency checks. Precision is of the voxels selected as any class but free, all together; coverage is the share
-of the known voxels that is selected.
+Compares with the truth in the camera mask: the volumes that the frames of each drive vote together, all that is in
+pictures and the voxels that are sure; and what is selected of single frames, the model run as the teacher of an
+adaptation step runs (each clean sample normalised by itself), with the settings of the laptop recipe, once with and
+once without the consistency checks. Precision is of the voxels selected as any class but free, all together; coverage
+is the share of the known voxels that is selected.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ugocc.adaptation.pseudo_labels import pseudo_labels, selection_report
+from ugocc.adaptation.pseudo_labels import SelectionReport, pseudo_labels, selection_report
+from ugocc.adaptation.selection import PseudoLabels
 from ugocc.adaptation.teacher import batch_statistics
 from ugocc.adaptation.views import evidence_of, views_of
+from ugocc.adaptation.visibility import in_pictures
+from ugocc.adaptation.voted import read_voted, vote_drives
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
 from ugocc.labels import CLASSES, FREE
+from ugocc.models.assemble import OccupancyModel
 from ugocc.results import commit, machine, replace_block, versions, write_text
+from ugocc.training.adapt_settings import AdaptRecipe
 from ugocc.training.checkpoint import load_model, read_card
 from ugocc.training.stages import adapt_recipe
 
@@ -37,49 +44,27 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True, help="folder of the labelled fleet to compare with")
     parser.add_argument("--split", default="val", help="scenes")
     parser.add_argument("--every", type=int, default=4, help="take every n-th frame")
+    parser.add_argument("--cache", type=Path, default=Path("data/cache"), help="folder of prepared frames")
     parser.add_argument("--out", type=Path, required=True, help="result file")
     parser.add_argument("--page", type=Path, default=Path("docs/results.md"), help="page whose table is rewritten")
     options = parser.parse_args()
     model, _ = load_model(options.model)
-    frames = open_fleet(options.root, options.split, None, options.every)
-    data = FrameDataset(frames, model.settings.input)
+    drives = open_fleet(options.root, options.split)
+    data = FrameDataset(drives, model.settings.input, cache=options.cache)
+    frames = list(range(0, len(data), options.every))
     recipe = adapt_recipe(model.settings.name, model.settings.size)
-    grid = model.settings.input.grid
-    report: dict[str, Any] = {}
-    for checks in (True, False):
-        chosen, weights, truths, masks = [], [], [], []
-        for i in range(len(data)):
-            batch = data[i]
-            with torch.no_grad(), batch_statistics(model):
-                taught = model(batch)
-            depth_logits, bins = taught.depth_distribution()
-            evidence = evidence_of(taught.semantics_2d, depth_logits, bins, recipe.evidence)
-            found = pseudo_labels(
-                taught.occupancy, views_of(batch), evidence if checks else None, grid, recipe.pseudo_labels
-            )
-            chosen.append(found.labels)
-            weights.append(found.weights)
-            truths.append(batch.occupancy)
-            masks.append(batch.camera_visible)
-        found_report = selection_report(torch.cat(chosen), torch.cat(weights), torch.cat(truths), torch.cat(masks))
-        counts = found_report.selected[:FREE].double()
-        hits = (found_report.precision[:FREE].nan_to_num() * counts).sum()
-        report["with consistency checks" if checks else "without consistency checks"] = {
-            "precision_occupied": round(float(hits / counts.sum().clamp(min=1)), 4),
-            "accuracy": round(found_report.accuracy, 4),
-            "coverage": round(found_report.coverage, 4),
-            "occupied_iou": round(found_report.occupied_iou, 4),
-            "precision": shares(found_report.precision),
-            "recall": shares(found_report.recall),
-        }
+    ways = voted_labels(model, data, frames, recipe) | selected_labels(model, data, frames, recipe)
+    truths = torch.cat([data[i].occupancy for i in frames])
+    masks = torch.cat([data[i].camera_visible for i in frames])
+    report = {name: numbers_of(selection_report(*found, truths, masks)) for name, found in ways.items()}
     for name, numbers in report.items():
         precision, coverage = numbers["precision_occupied"], numbers["coverage"]
         print(f"{name}: precision of occupied voxels {precision:.3f}, coverage {coverage:.3f}")
     content = {
         "selection": report,
-        "fleet": frames.fleet,
+        "fleet": drives.fleet,
         "split": options.split,
-        "frames": len(data),
+        "frames": len(frames),
         "weights_sha256": read_card(options.model)["weights_sha256"],
         "commit": commit(),
         "versions": versions(),
@@ -89,6 +74,64 @@ def main() -> None:
     write_text(options.out, json.dumps(content, indent=1) + "\n")
     block = table(sorted(options.out.parent.glob("*.json")))
     write_text(options.page, replace_block(options.page.read_text(encoding="utf-8"), "report:pseudo-labels", block))
+
+
+def voted_labels(
+    model: OccupancyModel, data: FrameDataset, frames: Sequence[int], recipe: AdaptRecipe
+) -> dict[str, PseudoLabels]:
+    """Labels and weights of some frames, voted on by their drives."""
+    drives = FrameDataset(data.source, data.settings, labelled=False)
+    grid, tokens = model.settings.input.grid, [data.source.tokens[i] for i in frames]
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in vote_drives(model, drives, Path(folder), recipe.voting):
+            pass
+        voted = read_voted(Path(folder), tokens)
+    seen = []
+    for i in frames:
+        shown = in_pictures(views_of(data[i]), grid)
+        seen.append(shown.any_camera(torch.ones_like(shown.voxel, dtype=torch.bool), (1, *grid.shape)))
+    confidence, labels = voted.max(dim=1)
+    everything = torch.cat(seen).float()
+    sure = everything * (confidence >= recipe.pseudo_labels.selection.low)
+    label = labels.to(torch.uint8)
+    return {
+        "voted": PseudoLabels(label, everything),
+        f"voted, at least {recipe.pseudo_labels.selection.low:g} sure": PseudoLabels(label, sure),
+    }
+
+
+def selected_labels(
+    model: OccupancyModel, data: FrameDataset, frames: Sequence[int], recipe: AdaptRecipe
+) -> dict[str, PseudoLabels]:
+    """Labels and weights of some frames, selected from each alone."""
+    found: dict[str, list[PseudoLabels]] = {"with consistency checks": [], "without consistency checks": []}
+    for i in frames:
+        batch = data[i]
+        with torch.no_grad(), batch_statistics(model):
+            taught = model(batch)
+        depth_logits, bins = taught.depth_distribution()
+        evidence = evidence_of(taught.semantics_2d, depth_logits, bins, recipe.evidence)
+        for name, believed in zip(found, (evidence, None), strict=True):
+            grid = model.settings.input.grid
+            found[name].append(pseudo_labels(taught.occupancy, views_of(batch), believed, grid, recipe.pseudo_labels))
+    return {
+        name: PseudoLabels(torch.cat([one.labels for one in each]), torch.cat([one.weights for one in each]))
+        for name, each in found.items()
+    }
+
+
+def numbers_of(found: SelectionReport) -> dict[str, Any]:
+    """A selection's numbers for the result file."""
+    counts = found.selected[:FREE].double()
+    hits = (found.precision[:FREE].nan_to_num() * counts).sum()
+    return {
+        "precision_occupied": round(float(hits / counts.sum().clamp(min=1)), 4),
+        "accuracy": round(found.accuracy, 4),
+        "coverage": round(found.coverage, 4),
+        "occupied_iou": round(found.occupied_iou, 4),
+        "precision": shares(found.precision),
+        "recall": shares(found.recall),
+    }
 
 
 def shares(values: Tensor) -> dict[str, float | None]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ugocc.adaptation.voting import Ballot, VotingSettings, vote
+from ugocc.adaptation.voting import FEWEST, Ballot, VotingSettings, vote, voted_loss
 from ugocc.errors import DataError
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.geometry.rigid import yaw_matrix
@@ -96,3 +96,37 @@ def test_what_can_move_does_not_vote_and_is_not_voted_on():
 def test_reach_must_be_positive():
     with pytest.raises(DataError, match=r"reach.*metres above 0"):
         VotingSettings(reach=0.0)
+
+
+def test_rounds_cannot_be_negative():
+    with pytest.raises(DataError, match="rounds"):
+        VotingSettings(rounds=-1)
+
+
+def test_loss_equals_a_loop_over_voxels():
+    random = torch.Generator().manual_seed(3)
+    shape = (2, 10, 12, 12, 3)
+    logits = torch.randn(shape, generator=random)
+    voted = (3 * torch.randn(shape, generator=random)).softmax(1)
+    weights = (torch.rand(2, 12, 12, 3, generator=random) < 0.6).float()
+    labels = voted.argmax(1)
+    counts = [float((weights * (labels == c)).sum()) for c in range(10)]
+    assert min(counts) < FEWEST < max(counts)
+    total = share = 0.0
+    for place in np.ndindex(*weights.shape):
+        sample, voxel = place[0], place[1:]
+        weight = float(weights[place]) / max(counts[int(labels[place])], FEWEST) ** 0.5
+        said = logits[(sample, slice(None), *voxel)].log_softmax(0)
+        total += weight * -float((voted[(sample, slice(None), *voxel)] * said).sum())
+        share += weight
+    assert float(voted_loss(logits, voted, weights)) == pytest.approx(total / share, rel=1e-4)
+
+
+def test_loss_is_least_for_the_vote_itself_and_nothing_without_voxels():
+    voted = torch.rand(1, 10, 4, 4, 2, generator=torch.Generator().manual_seed(0)).softmax(1)
+    logits = voted.log().requires_grad_()
+    (gradient,) = torch.autograd.grad(voted_loss(logits, voted, torch.ones(1, 4, 4, 2)), logits)
+    assert gradient.abs().max() < 1e-7
+    nothing = voted_loss(logits, voted, torch.zeros(1, 4, 4, 2))
+    assert float(nothing) == 0
+    assert not torch.autograd.grad(nothing, logits)[0].any()

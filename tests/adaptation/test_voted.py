@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ugocc.adaptation.views import views_of
+from ugocc.adaptation.visibility import in_pictures
+from ugocc.adaptation.voted import read_voted, vote_drives
+from ugocc.adaptation.voting import Ballot, VotingSettings, vote
+from ugocc.data.dataset import FrameDataset
+from ugocc.data.source import open_fleet
+from ugocc.errors import DataError
+from ugocc.models.assemble import OccupancyModel, build_model, model_settings
+from ugocc.training.votes import vote_steps
+
+SETTINGS = VotingSettings(frames=(-1, 1))
+
+
+@pytest.fixture(scope="module")
+def model() -> OccupancyModel:
+    torch.manual_seed(0)
+    return build_model(model_settings("flashocc", "debug")).eval()
+
+
+@pytest.fixture(scope="module")
+def drives(tiny_fleets: Path, model: OccupancyModel) -> FrameDataset:
+    return FrameDataset(open_fleet(tiny_fleets / "five", "train"), model.settings.input, labelled=False)
+
+
+def _ballot(model: OccupancyModel, drives: FrameDataset, index: int) -> Ballot:
+    batch, grid = drives[index], model.settings.input.grid
+    with torch.no_grad():
+        probabilities = model(batch).occupancy[0].softmax(0)
+    shown = in_pictures(views_of(batch), grid)
+    seen = torch.zeros(1, *grid.shape, dtype=torch.bool).flatten(1)
+    seen[shown.sample, shown.voxel] = True
+    return Ballot(probabilities, seen.view(grid.shape), batch.world_T_ego[0])
+
+
+def test_every_frame_is_voted_on_by_those_around_it(
+    model: OccupancyModel, drives: FrameDataset, tmp_path: Path
+) -> None:
+    assert list(vote_drives(model, drives, tmp_path, SETTINGS)) == drives.source.tokens
+    for index, token in enumerate(drives.source.tokens[:3]):
+        around = [drives.neighbour(index, step) for step in SETTINGS.frames]
+        others = [_ballot(model, drives, other) for other in around if other is not None]
+        assert others
+        expected = vote(_ballot(model, drives, index), others, model.settings.input.grid, SETTINGS)
+        torch.testing.assert_close(read_voted(tmp_path, [token])[0], expected, atol=1 / 100, rtol=0)
+    assert read_voted(tmp_path, drives.source.tokens[:2]).shape[:2] == (2, 10)
+
+
+def test_processes_share_the_drives_out(model: OccupancyModel, drives: FrameDataset, tmp_path: Path) -> None:
+    parts = [list(vote_drives(model, drives, tmp_path, SETTINGS, (number, 2))) for number in (0, 1)]
+    assert sorted(parts[0] + parts[1]) == sorted(drives.source.tokens)
+    scenes = [{drives.source[drives.source.tokens.index(token)].scene for token in part} for part in parts]
+    assert not scenes[0] & scenes[1]
+
+
+def test_a_broken_volume_is_named(model: OccupancyModel, drives: FrameDataset, tmp_path: Path) -> None:
+    token = next(iter(vote_drives(model, drives, tmp_path, SETTINGS)))
+    (tmp_path / f"{token}.npz").write_bytes(b"PK")
+    with pytest.raises(DataError, match=rf"{token}.npz.*probabilities"):
+        read_voted(tmp_path, [token])
+    with pytest.raises(DataError, match=r"nowhere\.npz"):
+        read_voted(tmp_path, ["nowhere"])
+
+
+def test_votes_are_evenly_spaced_from_the_first_step() -> None:
+    assert vote_steps(500, 2) == [0, 250]
+    assert vote_steps(10, 3) == [0, 3, 6]
+    assert vote_steps(2, 5) == [0, 1]
