@@ -128,5 +128,5 @@ def test_loss_is_least_for_the_vote_itself_and_nothing_without_voxels():
     (gradient,) = torch.autograd.grad(voted_loss(logits, voted, torch.ones(1, 4, 4, 2)), logits)
     assert gradient.abs().max() < 1e-7
     nothing = voted_loss(logits, voted, torch.zeros(1, 4, 4, 2))
-    assert float(nothing) == 0
+    assert float(nothing.detach()) == 0
     assert not torch.autograd.grad(nothing, logits)[0].any()

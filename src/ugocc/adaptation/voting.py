@@ -49,7 +49,7 @@ class Ballot(NamedTuple):
     """What one frame says."""
 
     probabilities: Tensor
-    """(10, X, Y, Z) of a network."""
+    """(10, X, Y, Z) of a network, in any precision."""
     visible: Tensor
     """(X, Y, Z) bool, voxels that are in a picture."""
     world_T_ego: Tensor
@@ -58,22 +58,23 @@ class Ballot(NamedTuple):
 
 @torch.no_grad()
 def vote(own: Ballot, others: Sequence[Ballot], grid: VoxelGrid, settings: VotingSettings) -> Tensor:
-    """(10, X, Y, Z) probabilities: means over the frames that had a voxel in a picture, this one's where none had.
+    """(10, X, Y, Z) float32: means over the frames that had a voxel in a picture, this one's where none had.
 
     Voxels that this frame takes for something that can move are its own business.
     """
     centres = torch.from_numpy(grid.centres()).reshape(-1, 3).to(own.world_T_ego)
-    weight = own.visible * _nearness(centres, grid, settings).to(own.probabilities) + 1e-6
-    total, weights = own.probabilities * weight, weight
+    mine = own.probabilities.float()
+    weight = own.visible * _nearness(centres, grid, settings).to(mine) + 1e-6
+    total, weights = mine * weight, weight
     for other in others:
         there = torch.linalg.inv(other.world_T_ego) @ own.world_T_ego
         places = centres @ there[:3, :3].T + there[:3, 3]
-        said = _sample(other.probabilities, places, grid)
+        said = _sample(other.probabilities.float(), places, grid)
         shown = _sample(other.visible[None].to(said), places, grid)[0] * _inside(places, grid)
         weight = shown * _nearness(places, grid, settings).to(said) * (1 - said[list(MOVABLE)].sum(dim=0))
         total, weights = total + said * weight, weights + weight
-    movable = torch.isin(own.probabilities.argmax(dim=0), torch.tensor(MOVABLE, device=total.device))
-    return torch.where(movable, own.probabilities, total / weights)
+    movable = torch.isin(mine.argmax(dim=0), torch.tensor(MOVABLE, device=total.device))
+    return torch.where(movable, mine, total / weights)
 
 
 def _nearness(places: Tensor, grid: VoxelGrid, settings: VotingSettings) -> Tensor:

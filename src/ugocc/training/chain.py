@@ -71,7 +71,7 @@ def source_alone(recipe: AdaptRecipe, folder: Path) -> AdaptRecipe:
 
 
 def stage_two(recipe: AdaptRecipe, start: Path | None, folder: Path) -> AdaptRecipe:
-    """Pretraining between the two, on the same fleets."""
+    """Pretraining between the two, on the same fleets; what was learned of the source's volumes is kept in mind."""
     stage = pretrain_recipe(recipe.model.name, recipe.model.size)
     return replace(
         stage,
@@ -79,6 +79,7 @@ def stage_two(recipe: AdaptRecipe, start: Path | None, folder: Path) -> AdaptRec
         model=recipe.model,
         source=recipe.source,
         target=recipe.target,
+        occupancy_loss=stage.occupancy_loss if start is None else recipe.occupancy_loss,
         augment=recipe.augment,
         rig_transfer=recipe.rig_transfer,
         photometric=recipe.photometric,

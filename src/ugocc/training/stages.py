@@ -230,7 +230,7 @@ def adapt_recipe(name: str, size: str) -> AdaptRecipe:
         rig_transfer=RigTransferSettings(share=1.0, beside=True, bev_flip=0.5),
         earlier=EarlierStages(1800, 100),
         weights=replace(recipe.weights, pseudo_labels=1.0, semantics=0.5, photometric_source=0.0),
-        adversary=AdversarySettings(weight=0.1),
+        adversary=AdversarySettings(weight=0.01),
         pseudo_labels=PseudoLabelSettings(SelectionSettings(soft=True, keep_share=0.9)),
         optim=OptimSettings(steps=500, lr=5e-4, warmup_steps=20, decay="cosine"),
     )
