@@ -20,13 +20,13 @@ class ProgressLines(Callback):
 
     def __init__(self, label: str, every: float = 15.0) -> None:
         self.label, self.every = label, every
-        self._began = self._printed = 0.0
-        self._first = 0
+        self._printed = 0.0
+        self._first = self._done = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember when and at which step training began."""
-        self._began = self._printed = time.monotonic()
-        self._first = trainer.global_step
+        self._printed = time.monotonic()
+        self._first, self._done = trainer.global_step, 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -39,7 +39,8 @@ class ProgressLines(Callback):
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember when the evaluation began."""
-        self._began = self._printed = time.monotonic()
+        self._printed = time.monotonic()
+        self._done = 0
 
     def on_test_batch_end(
         self,
@@ -58,6 +59,8 @@ class ProgressLines(Callback):
         now = time.monotonic()
         if now - self._printed < self.every and done < total:
             return
-        self._printed = now
-        left = (now - self._began) / max(done, 1) * (total - done)
-        print(f"{self.label}: {text}{int(left // 60)}:{int(left % 60):02d} left", flush=True)
+        # At the pace since the last line: what is done once, before a step, says nothing about the steps to come.
+        left = (now - self._printed) / max(done - self._done, 1) * (total - done)
+        known = f"{int(left // 60)}:{int(left % 60):02d} left" if done > 1 or total == 1 else "time left not known yet"
+        self._printed, self._done = now, done
+        print(f"{self.label}: {text}{known}", flush=True)
