@@ -15,7 +15,7 @@ from ugocc.errors import DataError
 from ugocc.models.assemble import OccupancyModel, build_model, model_settings
 from ugocc.training.votes import vote_steps
 
-SETTINGS = VotingSettings(frames=(-1, 1))
+SETTINGS = VotingSettings(metres=(1.0,))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_every_frame_is_voted_on_by_those_around_it(
 ) -> None:
     assert list(vote_drives(model, drives, tmp_path, SETTINGS)) == drives.source.tokens
     for index, token in enumerate(drives.source.tokens[:3]):
-        around = [drives.neighbour(index, step) for step in SETTINGS.frames]
+        around = [drives.neighbour(index, step) for step in (-1, 1)]  # some two metres apart
         others = [_ballot(model, drives, other) for other in around if other is not None]
         assert others
         expected = vote(_ballot(model, drives, index), others, model.settings.input.grid, SETTINGS)

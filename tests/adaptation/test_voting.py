@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ugocc.adaptation.voting import FEWEST, Ballot, VotingSettings, vote, voted_loss
+from ugocc.adaptation.voting import FEWEST, Ballot, VotingSettings, vote, voted_loss, voters
 from ugocc.errors import DataError
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.geometry.rigid import yaw_matrix
@@ -96,6 +96,8 @@ def test_what_can_move_does_not_vote_and_is_not_voted_on():
 def test_reach_must_be_positive():
     with pytest.raises(DataError, match=r"reach.*metres above 0"):
         VotingSettings(reach=0.0)
+    with pytest.raises(DataError, match=r"metres.*metres above 0"):
+        VotingSettings(metres=(4.0, -1.0))
 
 
 def test_rounds_cannot_be_negative():
@@ -130,3 +132,15 @@ def test_loss_is_least_for_the_vote_itself_and_nothing_without_voxels():
     nothing = voted_loss(logits, voted, torch.zeros(1, 4, 4, 2))
     assert float(nothing.detach()) == 0
     assert not torch.autograd.grad(nothing, logits)[0].any()
+
+
+def test_voters_are_the_first_frames_so_far_along_the_way():
+    # Round a corner, with a stop of two frames at 4 m.
+    steps = torch.tensor([[0, 0, 0], [2, 0, 0], [2, 0, 0], [0, 0, 0], [0, 3, 0], [0, 3, 0], [0, 3, 0.0]])
+    places = steps.cumsum(0)
+    assert voters(places, 2, (4.0,)) == [0, 5]
+    assert voters(places, 3, (2.0, 3.0)) == [0, 1, 4]
+    assert voters(places, 0, (0.5, 4.0, 13.0, 14.0)) == [1, 2, 6]
+    assert voters(places, 0, ()) == []
+    standing = torch.zeros(5, 3)
+    assert voters(standing, 2, (1.0,)) == []

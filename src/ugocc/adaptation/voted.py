@@ -15,7 +15,7 @@ from torch import Tensor
 from ugocc.adaptation.strong_view import refuse_labels
 from ugocc.adaptation.views import views_of
 from ugocc.adaptation.visibility import in_pictures
-from ugocc.adaptation.voting import Ballot, VotingSettings, vote
+from ugocc.adaptation.voting import Ballot, VotingSettings, vote, voters
 from ugocc.data.dataset import FrameDataset
 from ugocc.errors import DataError
 from ugocc.models.assemble import OccupancyModel
@@ -47,12 +47,12 @@ def vote_drives(
     folder.mkdir(parents=True, exist_ok=True)
     drives = [list(drive) for _, drive in groupby(range(len(data)), key=lambda index: data.source[index].scene)]
     for frames in drives[part[0] :: part[1]]:
-        ballots = {index: _ballot(model, data, index) for index in frames}
-        for index in frames:
-            near = [data.neighbour(index, step) for step in settings.frames]
-            others = [ballots[other] for other in near if other is not None and other in ballots]
+        ballots = [_ballot(model, data, index) for index in frames]
+        places = torch.stack([ballot.world_T_ego[:3, 3].cpu() for ballot in ballots])
+        for own, index in enumerate(frames):
+            others = [ballots[other] for other in voters(places, own, settings.metres)]
             token = data.source.tokens[index]
-            voted = vote(ballots[index], others, model.settings.input.grid, settings)
+            voted = vote(ballots[own], others, model.settings.input.grid, settings)
             _write(folder / f"{token}.npz", voted)
             yield token
 

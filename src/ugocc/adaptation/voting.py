@@ -31,8 +31,9 @@ class VotingSettings:
     rounds: int = 2
     """How often the target's volumes are voted anew in the course of training, the first time before its first step; 0
     takes pseudo-labels from the teacher's volume of the moment, one frame at a time."""
-    frames: tuple[int, ...] = (-8, -6, -4, -2, 2, 4, 6, 8)
-    """Which other frames vote, counted from the frame; empty for none."""
+    metres: tuple[float, ...] = (4.0, 9.0, 14.0, 19.0)
+    """Which other frames of the drive vote: those at which the car has driven so far since, or had so far to drive
+    still. A car that stands is told nothing by its other frames."""
     reach: float = 4.0
     """Metres from the car, on the ground plan, at which a vote has 1/e of the weight it has at the car."""
     sure: float = 0.5
@@ -41,6 +42,8 @@ class VotingSettings:
     def __post_init__(self) -> None:
         if self.rounds < 0:
             raise DataError("voting", "rounds", self.rounds, "a number from 0")
+        if any(not metres > 0 for metres in self.metres):
+            raise DataError("voting", "metres", self.metres, "metres above 0")
         if not self.reach > 0:
             raise DataError("voting", "reach", self.reach, "metres above 0")
 
@@ -54,6 +57,24 @@ class Ballot(NamedTuple):
     """(X, Y, Z) bool, voxels that are in a picture."""
     world_T_ego: Tensor
     """(4, 4) float64."""
+
+
+def voters(places: Tensor, index: int, metres: Sequence[float]) -> list[int]:
+    """Frames that vote on one: for each distance the nearest in time at which the car is that far or farther on its way.
+
+    Args:
+        places: (F, 3) positions of the car in a drive, metres, frame after frame.
+        index: the frame that is voted on.
+        metres: distances along the way, before and behind.
+
+    Returns:
+        Indices in order of time, without ``index``.
+    """
+    way = torch.cat([places.new_zeros(1), (places[1:] - places[:-1]).norm(dim=1).cumsum(0)])
+    way = way - way[index]
+    ahead = [torch.nonzero(way >= distance).flatten()[:1] for distance in metres]
+    behind = [torch.nonzero(way <= -distance).flatten()[-1:] for distance in metres]
+    return sorted(set(torch.cat([*ahead, *behind]).tolist())) if metres else []
 
 
 @torch.no_grad()
