@@ -60,7 +60,7 @@ class Ballot(NamedTuple):
 
 
 def voters(places: Tensor, index: int, metres: Sequence[float]) -> list[int]:
-    """Frames that vote on one: for each distance the nearest in time at which the car is that far or farther on its way.
+    """Frames that vote on one: for each distance the nearest in time that is so far along the way, or farther.
 
     Args:
         places: (F, 3) positions of the car in a drive, metres, frame after frame.

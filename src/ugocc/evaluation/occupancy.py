@@ -72,13 +72,15 @@ def confusions(pred: Tensor, label: Tensor, part: Tensor, parts: int) -> Tensor:
         ValueError: a class that is none of the ten.
     """
     known = label != UNKNOWN
-    truth, guess = label[known].long(), pred[known].long()
+    # Unknown voxels go to a bin of their own: that is faster than picking the others.
+    truth, guess = (values.where(known, 0).to(torch.int32) for values in (label, pred))
     for name, values in (("label", truth), ("prediction", guess)):
         if values.numel() and not 0 <= int(values.min()) <= int(values.max()) < NUM_CLASSES:
             raise ValueError(f"{name}: classes {int(values.min())} to {int(values.max())}, expected 0 to 9")
-    cell = (part[known] * NUM_CLASSES + truth) * NUM_CLASSES + guess
-    counts = torch.bincount(cell, minlength=parts * NUM_CLASSES**2)
-    return counts.reshape(parts, NUM_CLASSES, NUM_CLASSES)
+    cell = (part.to(torch.int32) * NUM_CLASSES + truth) * NUM_CLASSES + guess
+    bins = parts * NUM_CLASSES**2
+    counts = torch.bincount(cell.where(known, bins).flatten(), minlength=bins + 1)
+    return counts[:bins].reshape(parts, NUM_CLASSES, NUM_CLASSES)
 
 
 class MapTenClass(Metric):
