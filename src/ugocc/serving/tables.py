@@ -26,7 +26,7 @@ class TableSettings:
 
     results: Path = Path("results")
     """Folder with result files, one folder each."""
-    pages: tuple[Path, ...] = (Path("README.md"), Path("docs/results.md"))
+    pages: tuple[Path, ...] = (Path("README.md"), Path("docs/results.md"), Path("docs/models.md"))
     """Pages with ``<!-- results:NAME -->`` ... ``<!-- /results:NAME -->`` blocks; NAME is a folder of ``results``
     whose result files, at any depth, become one table. A block ``gaps:NAME`` says how much of the distance to the
     oracle every variant closes, ``plots:NAME`` draws the classes, and ``rings:NAME`` says how good it is near and far;
