@@ -29,6 +29,8 @@ AUGMENTS = {
     "crop": replace(STILL, crop=0.4),
     "bev x": replace(STILL, bev_flip_x=1.0),
     "bev y": replace(STILL, bev_flip_y=1.0),
+    "bev turn": replace(STILL, bev_turn=30.0),
+    "bev shift": replace(STILL, bev_shift=4.0, bev_flip_x=1.0),
     "recipe": AugmentSettings(),
     "strong": STRONG,
 }
@@ -156,6 +158,24 @@ def test_mirrored_labels_stay_where_bev_T_ego_puts_them(grid, x, y):
     for moved, own in zip(arrays, prepared.occupancy, strict=True):
         np.testing.assert_array_equal(moved[0].numpy()[tuple(cells.T)], own.ravel())
     assert np.linalg.det(batch.bev_T_ego[0].numpy()) == (-1) ** (x + y)
+
+
+def test_labels_of_a_moved_volume_are_those_of_the_nearest_voxels():
+    sizes = InputSettings(264, 96, GRID)
+    prepared = prepare(frame((camera("a"),), occupancy=some_label()), sizes)
+    augment = replace(STILL, bev_turn=40.0, bev_shift=5.0, bev_flip_y=0.5)
+    for seed in range(4):
+        batch = make_sample(prepared, sizes, augment, np.random.default_rng(seed))
+        ego_T_bev = np.linalg.inv(batch.bev_T_ego[0].double().numpy())
+        beyond = 0
+        for cell in np.ndindex(*GRID.shape):
+            place = ego_T_bev[:3, :3] @ (np.array(GRID.lower) + (np.array(cell) + 0.5) * GRID.voxel_size)
+            own, inside = GRID.index(place + ego_T_bev[:3, 3])
+            beyond += not inside
+            expected = [a[tuple(own)] for a in prepared.occupancy] if inside else [UNKNOWN, False, False]
+            found = (batch.occupancy[0], batch.camera_visible[0], batch.lidar_visible[0])
+            assert [a[cell].item() for a in found] == expected
+        assert 0 < beyond < 0.5 * np.prod(GRID.shape)
 
 
 def test_a_sample_holds_the_bottom_rows_untouched():

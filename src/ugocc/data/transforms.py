@@ -41,6 +41,11 @@ class AugmentSettings:
     """Probability of mirroring the volume front to back."""
     bev_flip_y: float = 0.5
     """Probability of mirroring the volume left to right."""
+    bev_turn: float = 0.0
+    """Largest turn of the volume about the vehicle in degrees, either way."""
+    bev_shift: float = 0.0
+    """Largest move of the volume over the ground in metres, along x and along y. A fleet's cars keep to their lanes: a
+    network that always sees the kerb in the same voxels learns the voxels, and other roads are of another width."""
     camera_drop: float = 0.0
     """Probability of losing each camera; one always stays."""
 
@@ -85,17 +90,17 @@ def make_sample(
     affines = [_network_T_prepared(camera, settings, augment, rng) for camera in cameras]
     views = [_network_view(c, affine, settings) for c, affine in zip(cameras, affines, strict=True)]
     images = torch.stack([view.image for view in views])
-    bev_T_ego, mirrored = np.eye(4), tuple[int, ...]()
+    bev_T_ego = np.eye(4)
     camera_mask = torch.ones(len(cameras), dtype=torch.bool)
     if augment is not None and rng is not None:
         if augment.colour:
             inside = torch.stack([view.inside for view in views])
             images = jitter_colour(images, augment.colour, rng).mul_(inside[:, None])
-        bev_T_ego, mirrored = _mirror_volume(settings.grid, augment, rng)
+        bev_T_ego = _moved_volume(settings.grid, augment, rng)
         camera_mask = _surviving_cameras(len(cameras), augment.camera_drop, rng)
     image_affines = [a @ c.prepared_T_recorded for a, c in zip(affines, cameras, strict=True)]
     seen = camera_mask[:, None, None]
-    label = _label(prepared.occupancy, settings.grid, mirrored)
+    label = _label(prepared.occupancy, settings.grid, bev_T_ego)
     return Batch(
         images=(images if camera_mask.all() else images * seen[:, None])[None],
         camera_mask=camera_mask[None],
@@ -213,17 +218,20 @@ def _resampled(camera: PreparedCamera, network_T_prepared: Matrix, size: tuple[i
     return image, inside, visible, semantics
 
 
-def _mirror_volume(
-    grid: VoxelGrid, augment: AugmentSettings, rng: np.random.Generator
-) -> tuple[Matrix, tuple[int, ...]]:
-    """bev_T_ego of randomly mirroring the volume about the middle of its box, and the axes mirrored."""
-    bev_T_ego, mirrored = np.eye(4), tuple[int, ...]()
+def _moved_volume(grid: VoxelGrid, augment: AugmentSettings, rng: np.random.Generator) -> Matrix:
+    """bev_T_ego of randomly mirroring the volume about the middle of its box, then turning and moving it."""
+    bev_T_ego = np.eye(4)
     for axis, probability in enumerate((augment.bev_flip_x, augment.bev_flip_y)):
         if rng.uniform() < probability:
             bev_T_ego[axis, axis] = -1
             bev_T_ego[axis, 3] = grid.lower[axis] + grid.upper[axis]
-            mirrored += (axis,)
-    return bev_T_ego, mirrored
+    if augment.bev_turn or augment.bev_shift:
+        turn = np.deg2rad(augment.bev_turn) * rng.uniform(-1, 1)
+        moved_T_bev = np.eye(4)
+        moved_T_bev[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+        moved_T_bev[:2, 3] = augment.bev_shift * rng.uniform(-1, 1, 2)
+        bev_T_ego = moved_T_bev @ bev_T_ego
+    return bev_T_ego
 
 
 def _surviving_cameras(count: int, drop: float, rng: np.random.Generator) -> Tensor:
@@ -234,15 +242,21 @@ def _surviving_cameras(count: int, drop: float, rng: np.random.Generator) -> Ten
     return torch.from_numpy(kept)
 
 
-def _label(label: OccupancyLabel | None, grid: VoxelGrid, mirrored: tuple[int, ...]) -> OccupancyLabel:
+def _label(label: OccupancyLabel | None, grid: VoxelGrid, bev_T_ego: Matrix) -> OccupancyLabel:
+    """The label of a moved volume: that of the nearest voxel, unknown and unseen where the recorded volume ends."""
     if label is None:
         unseen = np.zeros(grid.shape, dtype=bool)
         return OccupancyLabel(np.full(grid.shape, UNKNOWN, dtype=np.uint8), unseen, unseen.copy())
-    # Copies also without mirroring: a batch may outlive the mapped cache file and be written to.
+    ego_T_bev = np.linalg.inv(bev_T_ego)
+    columns = grid.centres()[:, :, 0] @ ego_T_bev[:3, :3].T + ego_T_bev[:3, 3]
+    cells, inside = grid.index(columns)
+    x, y = (cells * inside[..., None])[..., :2].transpose(2, 0, 1)
+    known = inside[:, :, None]
+    # Copies also without a move: a batch may outlive the mapped cache file and be written to.
     return OccupancyLabel(
-        semantics=np.flip(label.semantics, mirrored).copy(),
-        camera_mask=np.flip(label.camera_mask, mirrored).copy(),
-        lidar_mask=np.flip(label.lidar_mask, mirrored).copy(),
+        semantics=np.where(known, label.semantics[x, y], np.uint8(UNKNOWN)),
+        camera_mask=label.camera_mask[x, y] & known,
+        lidar_mask=label.lidar_mask[x, y] & known,
     )
 
 
