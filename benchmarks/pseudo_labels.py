@@ -26,7 +26,7 @@ from ugocc.adaptation.pseudo_labels import SelectionReport, pseudo_labels, selec
 from ugocc.adaptation.selection import PseudoLabels
 from ugocc.adaptation.teacher import batch_statistics
 from ugocc.adaptation.views import evidence_of, views_of
-from ugocc.adaptation.visibility import in_pictures
+from ugocc.adaptation.visibility import voxels_in_pictures
 from ugocc.adaptation.voted import read_voted, vote_drives
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
@@ -86,12 +86,8 @@ def voted_labels(
         for _ in vote_drives(model, drives, Path(folder), recipe.voting):
             pass
         voted = read_voted(Path(folder), tokens)
-    seen = []
-    for i in frames:
-        shown = in_pictures(views_of(data[i]), grid)
-        seen.append(shown.any_camera(torch.ones_like(shown.voxel, dtype=torch.bool), (1, *grid.shape)))
     confidence, labels = voted.max(dim=1)
-    everything = torch.cat(seen).float()
+    everything = torch.cat([voxels_in_pictures(views_of(data[i]), grid) for i in frames]).float()
     sure = everything * (confidence >= recipe.pseudo_labels.selection.low)
     label = labels.to(torch.uint8)
     return {

@@ -102,7 +102,7 @@ def run_variant(settings: AblationSettings, direction: str, variant: str, seed: 
         write_results(path, rows, card["recipe"], data)
         write_text(stamp, card["weights_sha256"])
     if settings.publish is not None:
-        copy = settings.publish / direction / f"{variant.replace(' ', '-')}-seed-{seed}.json"
+        copy = settings.publish / direction / f"{file_name(variant)}-seed-{seed}.json"
         copy.parent.mkdir(parents=True, exist_ok=True)
         write_text(copy, path.read_text(encoding="utf-8"))
     return read_results(path)

@@ -28,6 +28,8 @@ CLASSES: Final = (
 
 NUM_CLASSES: Final = len(CLASSES)
 DRIVABLE, VEHICLE, PEDESTRIAN, BUILDING, VEGETATION, SIDEWALK, OTHERS, TRAFFIC_OBJECT, TWO_WHEELER, FREE = range(10)
+MOVABLE: Final = (VEHICLE, PEDESTRIAN, TWO_WHEELER)
+"""Classes whose things may be elsewhere a moment later."""
 UNKNOWN: Final = 255
 
 PALETTE: Final = np.array(

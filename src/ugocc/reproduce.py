@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -188,7 +189,7 @@ def estimate(settings: ReproduceSettings, missing: Sequence[Job]) -> float:
         if run in counted:
             continue
         counted.add(run)
-        step = step_seconds(settings, job.model)
+        step = step_seconds(job.model, settings.size)
         full = base_recipe(ablation(settings, job.model), job.direction, job.seed, settings.out)
         first, second, third = full.earlier.source_steps, full.earlier.pretrain_steps, full.optim.steps
         # Two samples a step, and a teacher that is not differentiated, cost what they cost in samples.
@@ -208,26 +209,20 @@ def shared_run(job: Job) -> tuple[str, str, str, int]:
     )
 
 
-_STEP_SECONDS: dict[tuple[str, str], float] = {}
-
-
-def step_seconds(settings: ReproduceSettings, name: str) -> float:
+@cache
+def step_seconds(name: str, size: str) -> float:
     """Seconds of one supervised training step of a network, timed once."""
-    key = (name, settings.size)
-    if key not in _STEP_SECONDS:
-        recipe = source_recipe(name, settings.size)
-        model = build_model(model_settings(name, settings.size)).train()
-        batch = example_batch(model.settings.input)
-        for _ in range(2):
-            began = time.monotonic()
-            with torch.autocast("cpu", torch.bfloat16):
-                prediction = model(batch)
-            losses = supervised_losses(
-                prediction, batch, recipe.occupancy_loss, recipe.depth_loss, recipe.semantic_loss
-            )
-            torch.stack(list(losses.values())).sum().backward()
-            _STEP_SECONDS[key] = time.monotonic() - began
-    return _STEP_SECONDS[key]
+    recipe = source_recipe(name, size)
+    model = build_model(model_settings(name, size)).train()
+    batch = example_batch(model.settings.input)
+    began = time.monotonic()
+    for _ in range(2):  # the first one warms up
+        began = time.monotonic()
+        with torch.autocast("cpu", torch.bfloat16):
+            prediction = model(batch)
+        losses = supervised_losses(prediction, batch, recipe.occupancy_loss, recipe.depth_loss, recipe.semantic_loss)
+        torch.stack(list(losses.values())).sum().backward()
+    return time.monotonic() - began
 
 
 def clock(seconds: float) -> str:

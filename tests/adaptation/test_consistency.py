@@ -9,13 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ugocc.adaptation.consistency import (
-    agreement,
-    entropy,
-    render_consistency,
-    temporal_consistency,
-    voxels_in_pictures,
-)
+from ugocc.adaptation.consistency import agreement, entropy, render_consistency, temporal_consistency
+from ugocc.adaptation.views import views_of
+from ugocc.adaptation.visibility import voxels_in_pictures
 from ugocc.data.batch import Batch
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.geometry.rigid import yaw_matrix
@@ -180,7 +176,7 @@ class TestRendering:
 
 def test_voxels_in_pictures(six_cameras):
     ahead = type(six_cameras)(six_cameras.intrinsics[:1], six_cameras.ego_T_camera[:1], 96, 176)
-    within = voxels_in_pictures(scene_batch(ahead), GRID)[0].numpy()
+    within = voxels_in_pictures(views_of(scene_batch(ahead)), GRID)[0].numpy()
     x, y, z = np.moveaxis(GRID.centres(), -1, 0)
     assert not within[x < 2].any()
     assert not within[np.abs(y) > x].any()

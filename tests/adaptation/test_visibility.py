@@ -89,7 +89,7 @@ def test_missing_cameras_and_other_voxels_see_nothing():
     candidates[:, 15, 10, 2] = candidates[:, 10, 15, 2] = True
     found = in_pictures(views, GRID, candidates)
     assert set(zip(found.sample.tolist(), found.camera.tolist(), strict=True)) == {(0, 0), (1, 0), (1, 1)}
-    voxels = found.any_camera(torch.ones_like(found.voxel, dtype=torch.bool), (2, *GRID.shape))
+    voxels = found.any_camera((2, *GRID.shape))
     assert voxels.nonzero().tolist() == [[0, 15, 10, 2], [1, 10, 15, 2], [1, 15, 10, 2]]
 
 

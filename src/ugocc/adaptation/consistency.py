@@ -1,7 +1,7 @@
 """Does a model contradict itself? Measures of its predictions that need no labels.
 
 Each looks only at voxels whose centre lies in a camera's picture, which callers pass as ``within`` (see
-:func:`voxels_in_pictures`). What cannot be measured is NaN.
+:func:`ugocc.adaptation.visibility.voxels_in_pictures`). What cannot be measured is NaN.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from torch import Tensor
 
 from ugocc.adaptation.rendering import RenderSettings, pixel_rays, render
 from ugocc.adaptation.views import EvidenceSettings, Views, cell_pixels, cells_visible, evidence_of, views_of
-from ugocc.adaptation.visibility import in_pictures
 from ugocc.data.batch import Batch
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.labels import BUILDING, DRIVABLE, FREE, NUM_CLASSES, SIDEWALK, UNKNOWN, VEGETATION
@@ -33,13 +32,6 @@ class RenderConsistency(NamedTuple):
     """Median of |ln(rendered depth / expected depth)| over cells whose depth is sure and in the volume."""
     semantics: float
     """Share of the cells whose 2D class is sure that show the same class in the volume."""
-
-
-@torch.no_grad()
-def voxels_in_pictures(batch: Batch, grid: VoxelGrid) -> Tensor:
-    """(B, X, Y, Z) bool: voxels whose centre falls on a pixel of some camera that shows the world."""
-    pairs = in_pictures(views_of(batch), grid)
-    return pairs.any_camera(torch.ones_like(pairs.voxel, dtype=torch.bool), (batch.size, *grid.shape))
 
 
 def agreement(first: Tensor, second: Tensor, within: Tensor) -> float:

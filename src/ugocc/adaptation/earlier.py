@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,10 +17,7 @@ from ugocc.data.prepare import Prepared
 from ugocc.geometry.camera import pixel_rays
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.geometry.rigid import inverse, transform
-from ugocc.labels import PEDESTRIAN, TWO_WHEELER, UNKNOWN, VEHICLE
-
-MOVABLE: Final = (VEHICLE, PEDESTRIAN, TWO_WHEELER)
-"""Classes that may be elsewhere in an earlier frame."""
+from ugocc.labels import MOVABLE, UNKNOWN
 
 
 class Earlier(NamedTuple):

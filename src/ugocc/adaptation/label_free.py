@@ -16,17 +16,12 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from ugocc.adaptation.consistency import (
-    agreement,
-    entropy,
-    render_consistency,
-    temporal_consistency,
-    voxels_in_pictures,
-)
+from ugocc.adaptation.consistency import agreement, entropy, render_consistency, temporal_consistency
 from ugocc.adaptation.plausibility import PlausibilitySettings, plausibility
 from ugocc.adaptation.rendering import RenderSettings
 from ugocc.adaptation.strong_view import recolour, refuse_labels
-from ugocc.adaptation.views import EvidenceSettings
+from ugocc.adaptation.views import EvidenceSettings, views_of
+from ugocc.adaptation.visibility import voxels_in_pictures
 from ugocc.data.batch import Batch, exact_product
 from ugocc.data.dataset import FrameDataset
 from ugocc.errors import DataError
@@ -187,7 +182,7 @@ def _question(
     def look(sample: Batch, index: int) -> tuple[Batch, Prediction]:
         batch = refuse_labels(sample).to(device)
         prediction: Prediction = model(batch)
-        within = voxels_in_pictures(batch, grid)[0].cpu()
+        within = voxels_in_pictures(views_of(batch), grid)[0].cpu()
         seen[index] = _Seen(_classes(prediction), within, batch.world_T_ego[0].cpu().numpy())
         return batch, prediction
 

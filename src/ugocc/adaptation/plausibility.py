@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ugocc.geometry.grid import VoxelGrid
-from ugocc.labels import DRIVABLE, FREE, PEDESTRIAN, SIDEWALK, TWO_WHEELER, VEGETATION, VEHICLE
+from ugocc.labels import DRIVABLE, FREE, MOVABLE, SIDEWALK, VEGETATION, VEHICLE
 
 Labels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -20,8 +20,6 @@ FLAT: Final = (DRIVABLE, SIDEWALK)
 """Classes that are nothing but ground."""
 GROUND: Final = (*FLAT, VEGETATION)
 """Classes the ground can have; vegetation includes grass and bare earth."""
-MOVERS: Final = (VEHICLE, PEDESTRIAN, TWO_WHEELER)
-"""Classes that hide the ground they stand on."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def _near(labels: Labels, within: Mask, grid: VoxelGrid, reach: float) -> Mask:
     """
     near = np.linalg.norm(grid.centres()[:, :, 0, :2], axis=-1) <= reach
     foot = min(max(int(-grid.lower[2] // grid.voxel_size), 0), grid.shape[2] - 1)
-    asked = near & within[:, :, foot] & ~np.isin(labels, MOVERS).any(axis=2)
+    asked = near & within[:, :, foot] & ~np.isin(labels, MOVABLE).any(axis=2)
     ground: Mask = np.isin(labels, GROUND)
     return np.asarray(ground.any(axis=2))[asked]
 

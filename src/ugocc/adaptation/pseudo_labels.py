@@ -52,16 +52,16 @@ def pseudo_labels(
     """
     shape = (logits.shape[0], *logits.shape[2:])
     everything = in_pictures(views, grid)
-    allowed = everything.any_camera(torch.ones_like(everything.voxel, dtype=torch.bool), shape)
+    allowed = everything.any_camera(shape)
     labels, weights = select_voxels(logits, allowed, settings.selection)
     free = (logits.argmax(dim=1) == FREE).float()
     sightings = everything.where((weights.flatten(1) > 0)[everything.sample, everything.voxel])
     reached = transmittance(free, sightings, views, grid, settings.visibility) >= settings.visibility.least
     seen = sightings.where(reached)
-    weights = weights * seen.any_camera(torch.ones_like(seen.voxel, dtype=torch.bool), shape)
+    weights = weights * seen.any_camera(shape)
     if evidence is not None:
         wrong = contradictions(hard_labels(labels), seen, views, evidence, grid, settings.agreement)
-        weights = weights * ~seen.any_camera(wrong, shape)
+        weights = weights * ~seen.any_camera(shape, wrong)
     return mask_labels(labels, cap_free(labels, weights, settings.selection.free_share))
 
 

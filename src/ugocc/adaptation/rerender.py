@@ -18,7 +18,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from ugocc.adaptation.completion import CompletionSettings
-from ugocc.adaptation.earlier import MOVABLE, Earlier, values_at
+from ugocc.adaptation.earlier import Earlier, values_at
 from ugocc.adaptation.rig import VirtualRig
 from ugocc.adaptation.rig_transfer import TransferredView, TransferSettings, transfer
 from ugocc.adaptation.source_views import SourceViews, joined, lidar_returns, source_views
@@ -29,6 +29,7 @@ from ugocc.data.prepare import Prepared, PreparedCamera
 from ugocc.errors import DataError
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.geometry.rigid import inverse, transform
+from ugocc.labels import MOVABLE
 
 
 @dataclass(frozen=True)

@@ -43,11 +43,14 @@ class Sightings:
         """Those of a mask (K,) bool."""
         return Sightings(self.sample[chosen], self.camera[chosen], self.voxel[chosen])
 
-    def any_camera(self, holds: Tensor, shape: Sequence[int]) -> Tensor:
-        """(B, X, Y, Z) bool: voxels for which (K,) ``holds`` in at least one camera; ``shape`` is (B, X, Y, Z)."""
-        out = torch.zeros(shape, dtype=torch.bool, device=holds.device)
-        flat = out.view(shape[0], -1)
-        flat[self.sample[holds], self.voxel[holds]] = True
+    def any_camera(self, shape: Sequence[int], holds: Tensor | None = None) -> Tensor:
+        """(B, X, Y, Z) bool: voxels of at least one pair, or of one for which (K,) ``holds``.
+
+        ``shape`` is (B, X, Y, Z).
+        """
+        pairs = self if holds is None else self.where(holds)
+        out = torch.zeros(shape, dtype=torch.bool, device=self.voxel.device)
+        out.view(shape[0], -1)[pairs.sample, pairs.voxel] = True
         return out
 
 
@@ -70,6 +73,11 @@ def in_pictures(views: Views, grid: VoxelGrid, candidates: Tensor | None = None)
         seen &= candidates.flatten(1)[:, None]
     sample, camera, voxel = seen.nonzero(as_tuple=True)
     return Sightings(sample, camera, voxel)
+
+
+def voxels_in_pictures(views: Views, grid: VoxelGrid) -> Tensor:
+    """(B, X, Y, Z) bool: voxels whose centre falls on a pixel of some camera that shows the world."""
+    return in_pictures(views, grid).any_camera((len(views.mask), *grid.shape))
 
 
 @torch.no_grad()

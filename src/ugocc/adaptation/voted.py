@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ugocc.adaptation.strong_view import refuse_labels
 from ugocc.adaptation.views import views_of
-from ugocc.adaptation.visibility import in_pictures
+from ugocc.adaptation.visibility import voxels_in_pictures
 from ugocc.adaptation.voting import Ballot, VotingSettings, vote, voters
 from ugocc.data.dataset import FrameDataset
 from ugocc.errors import DataError
@@ -61,11 +61,9 @@ def vote_drives(
 def _ballot(model: OccupancyModel, data: FrameDataset, index: int) -> Ballot:
     device, grid = next(model.parameters()).device, model.settings.input.grid
     batch = refuse_labels(data[index]).to(device)
-    seen = in_pictures(views_of(batch), grid)
-    anything = torch.ones_like(seen.voxel, dtype=torch.bool)
     return Ballot(
         model(batch).occupancy[0].float().softmax(dim=0).half(),
-        seen.any_camera(anything, (1, *grid.shape))[0],
+        voxels_in_pictures(views_of(batch), grid)[0],
         batch.world_T_ego[0].double(),
     )
 

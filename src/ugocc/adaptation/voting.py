@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ugocc.adaptation.rendering import sample_volume
 from ugocc.errors import DataError
 from ugocc.geometry.grid import VoxelGrid
-from ugocc.labels import PEDESTRIAN, TWO_WHEELER, VEHICLE
+from ugocc.labels import MOVABLE
 
-MOVABLE: Final = (VEHICLE, PEDESTRIAN, TWO_WHEELER)
 FEWEST: Final = 50.0
 """A class of fewer voxels counts as if it had this many, so that a handful does not drown the rest."""
 
@@ -108,10 +107,8 @@ def _inside(places: Tensor, grid: VoxelGrid) -> Tensor:
 
 
 def _sample(values: Tensor, places: Tensor, grid: VoxelGrid) -> Tensor:
-    """(C, X, Y, Z) trilinear at places (X * Y * Z, 3) in metres; beyond the outermost centres their values are held."""
-    low, high = (places.new_tensor(v) for v in (grid.lower, grid.upper))
-    at = (2 * (places - low) / (high - low) - 1).flip(1).view(1, *grid.shape, 3).to(values)
-    return F.grid_sample(values[None], at, mode="bilinear", padding_mode="border", align_corners=False)[0]
+    """(C, X, Y, Z) values (C, X, Y, Z) at places (X * Y * Z, 3)."""
+    return sample_volume(values[None], places[None], grid).view(-1, *grid.shape)
 
 
 def voted_loss(logits: Tensor, voted: Tensor, weights: Tensor) -> Tensor:

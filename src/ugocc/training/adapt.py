@@ -24,7 +24,7 @@ from ugocc.adaptation.selection import pseudo_label_loss
 from ugocc.adaptation.strong_view import drop_cameras, misplace_cameras, recolour, refuse_labels, zoom, zoom_maps
 from ugocc.adaptation.teacher import batch_statistics, make_teacher, update_teacher
 from ugocc.adaptation.views import Evidence, Views, evidence_of, views_of
-from ugocc.adaptation.visibility import in_pictures
+from ugocc.adaptation.visibility import voxels_in_pictures
 from ugocc.adaptation.voted import read_voted
 from ugocc.adaptation.voting import voted_loss
 from ugocc.data.batch import Batch
@@ -42,6 +42,9 @@ from ugocc.training.source import supervised_losses
 
 class Adaptation(LightningModule):
     """A student and its teacher on pairs of samples of both fleets.
+
+    Pseudo-labels are the teacher's volumes of the moment, or, where ``voted`` names a folder, volumes that the frames
+    of each drive have voted on; the cameras' 2D labels are then what they should see of those.
 
     Batch norm: source and target go through the student apart, so each is normalised by its own statistics; the
     teacher normalises each target sample by itself. Running statistics are estimated afresh, per fleet, when a model
@@ -126,7 +129,8 @@ class Adaptation(LightningModule):
         voted = None
         if self.voted is not None:
             voted = read_voted(self.voted, target.tokens).to(target.images.device)
-            evidence = self._with_voted_labels(evidence, voted, views_of(target))
+            if weights.rendering or weights.semantics:
+                evidence = self._with_voted_labels(evidence, voted, views_of(target))
         rng = np.random.default_rng(seed)
         view = recipe.strong_view
         factor = float(1 + view.zoom * rng.uniform(-1, 1))
@@ -162,9 +166,8 @@ class Adaptation(LightningModule):
     ) -> Tensor:
         """Of the voxels in the pictures that the student has, against voted volumes or the teacher's of the moment."""
         recipe, grid = self.recipe, self.model.settings.input.grid
-        shown = in_pictures(views_of(harder), grid)
         # What only a dropped camera saw cannot be asked of the student.
-        visible = shown.any_camera(torch.ones_like(shown.voxel, dtype=torch.bool), (target.size, *grid.shape))
+        visible = voxels_in_pictures(views_of(harder), grid)
         if voted is not None:
             return voted_loss(student.occupancy, voted, visible.float())
         views, believed = views_of(target), evidence if recipe.agreement else None
