@@ -78,6 +78,20 @@ class Row:
     """Wall time of the training, if it is known."""
     mask: str = "camera"
     """Which voxels count."""
+    backbone: str = ""
+    """Image encoder."""
+    images: list[int] = field(default_factory=list)
+    """Cameras, rows and columns of a sample's images."""
+    steps: int = 0
+    """Optimisation steps of the training, earlier stages included."""
+    weights_sha256: str = ""
+    """Digest of the checkpoint."""
+    latency_ms: float = 0.0
+    """Median time of one sample through the network, images in, logits out."""
+    memory_mib: float = 0.0
+    """The most memory of tensors during one prediction (``ugocc.models.cost.peak_bytes``)."""
+    hardware: str = ""
+    """What latency was measured on, and in which precision."""
 
 
 def write_results(
@@ -220,6 +234,15 @@ def machine() -> dict[str, Any]:
         "memory_gib": round(memory / 2**30, 1),
         "accelerators": accelerators,
     }
+
+
+def hardware(device: Any) -> str:
+    """A device in words: the name of an accelerator, or the cores that PyTorch uses of a processor."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()}, {torch.get_num_threads()} cores" if device.type == "cpu" else str(device.type)
 
 
 def _mean(values: Sequence[float], digits: int = 1) -> str:

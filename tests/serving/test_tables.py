@@ -9,7 +9,15 @@ from ugocc.errors import DataError
 from ugocc.labels import CLASSES
 from ugocc.results import Row, write_results
 from ugocc.serving.models import ModelsSettings, list_models
-from ugocc.serving.tables import TableSettings, class_means, model_table, ring_table, rows_of, write_tables
+from ugocc.serving.tables import (
+    TableSettings,
+    checkpoint_table,
+    class_means,
+    model_table,
+    ring_table,
+    rows_of,
+    write_tables,
+)
 
 
 def _row(variant: str, train: str, evaluated: str, seed: int = 0, miou: float = 10.0) -> Row:
@@ -72,6 +80,19 @@ def test_near_and_far_are_means_over_seeds_and_what_never_occurs_is_a_dash(tmp_p
     table = ring_table([*rows, _row("oracle", "five", "five")])
     assert table.splitlines()[0].endswith("| 0-10 m | 30-40 m | hidden: mIoU | hidden: occupied IoU | near ground |")
     assert table.splitlines()[2:] == ["| net | full | five | test | 2 | 40.5 | - | 8.0 | 20.0 | 0.900 |"]
+
+
+def test_checkpoints_are_listed_one_by_one_with_what_they_cost() -> None:
+    known = {"backbone": "resnet18", "images": [5, 96, 264], "steps": 2400, "weights_sha256": "ab" * 32}
+    known |= {"latency_ms": 81.4, "memory_mib": 70.2, "hardware": "x86_64, 2 cores, float32", "train_seconds": 1260.0}
+    rows = [replace(_row("full", "six", "five", seed), **known) for seed in (0, 1)]
+    lines = checkpoint_table([*rows, _row("oracle", "five", "five")]).splitlines()
+    assert len({line.count("|") for line in lines}) == 1
+    assert lines[2:] == [
+        f"| net full, six | {seed} | resnet18 | 5 x 96 x 264 | five test | camera | 10.0 | - | 81 ms | "
+        "x86_64, 2 cores, float32 | 70 MiB | 2400 steps, 21 min | `abababababab` |"
+        for seed in (0, 1)
+    ]
 
 
 def test_networks_are_listed_from_what_was_measured(tmp_path: Path) -> None:

@@ -118,7 +118,12 @@ def test_evaluating_twice_gives_the_same_row(trained: Path, tiny_fleets: Path, t
         evaluate(model, data, about, split="test", workers=0, accelerator="cpu", predictions=tmp_path / str(i))
         for i in range(2)
     ]
-    assert replace(rows[0], seconds=0) == replace(rows[1], seconds=0)
+    assert replace(rows[0], seconds=0, latency_ms=0) == replace(rows[1], seconds=0, latency_ms=0)
+    assert rows[0].weights_sha256 == about["weights_sha256"]
+    assert rows[0].latency_ms > 0
+    assert rows[0].memory_mib > 0.1
+    assert rows[0].images == [5, model.settings.input.height, model.settings.input.width]
+    assert rows[0].steps == about["steps"] > 0
     assert (rows[0].train_fleet, rows[0].eval_fleet, rows[0].frames) == ("six", "five", 3)
     assert rows[0].ray_iou.keys() == {"1", "2", "4", "mean"}
     assert rows[0].depth["abs_rel"] > 0

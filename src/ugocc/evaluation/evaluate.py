@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
 import torch
@@ -22,7 +23,8 @@ from ugocc.evaluation.origins import SceneOrigins
 from ugocc.evaluation.volumes import VOLUME_METRICS, VolumeMetric, VolumeScores
 from ugocc.labels import UNKNOWN
 from ugocc.models.assemble import OccupancyModel
-from ugocc.results import Row
+from ugocc.models.cost import peak_bytes
+from ugocc.results import Row, hardware
 
 Metric = VolumeMetric | Literal["depth"]
 METRICS: tuple[Metric, ...] = (*VOLUME_METRICS, "depth")
@@ -40,13 +42,17 @@ class Evaluation(LightningModule):
         self.predictions = predictions
         self.volumes = VolumeScores(grid, metrics)
         self.origins = SceneOrigins(frames, grid)
+        self.seconds: list[float] = []
+        """Of every prediction."""
         self.depth = DepthMetrics() if "depth" in metrics and model.settings.depth_net is not None else None
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Predict one batch and update every metric."""
         if not (batch.occupancy != UNKNOWN).any():
             raise DataError(", ".join(batch.tokens), "occupancy", "no label", "labelled frames to evaluate on")
+        began = self._now()
         prediction = self.model(batch)
+        self.seconds.append(self._now() - began)
         classes = prediction.occupancy.argmax(dim=1)
         origins = [self.origins[token] for token in batch.tokens]
         self.volumes.update(classes, batch.occupancy, batch.camera_visible, origins)
@@ -55,6 +61,14 @@ class Evaluation(LightningModule):
         if self.predictions is not None:
             for token, volume in zip(batch.tokens, classes.to(torch.uint8).cpu().numpy(), strict=True):
                 write_prediction(self.predictions, token, volume, self.model.settings.input.grid)
+
+    def _now(self) -> float:
+        """The time when all that was asked of the device is done."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+        return time.perf_counter()
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Batches move themselves."""
@@ -87,8 +101,10 @@ def evaluate(
         callbacks: Lightning callbacks, such as the progress display.
 
     Raises:
-        DataError: a frame without an occupancy label.
+        DataError: no frames, or one without an occupancy label.
     """
+    if not len(data):
+        raise DataError(data.source.fleet, "frames", "none", f"labelled frames of the split {split}")
     task = Evaluation(model, data.source, metrics, predictions)
     batches = DataLoader(data, batch_size=1, collate_fn=collate, num_workers=workers)
     trainer = Trainer(
@@ -102,6 +118,8 @@ def evaluate(
     )
     began = time.monotonic()
     trainer.test(task, batches, verbose=False)
+    seconds = round(time.monotonic() - began, 1)
+    inputs, cameras = model.settings.input, len(data.frame(0).cameras)
     return Row(
         model=f"{model.settings.name}-{model.settings.size}",
         variant=about.get("variant", "unknown"),
@@ -109,9 +127,16 @@ def evaluate(
         eval_fleet=data.source.fleet,
         split=split,
         seed=about.get("seed", 0),
-        seconds=round(time.monotonic() - began, 1),
+        seconds=seconds,
         depth={k: round(v, 4) for k, v in task.depth.compute().items()} if task.depth else {},
         frames=len(data),
         train_seconds=about.get("train_seconds", 0.0),
+        backbone=model.settings.image_encoder.backbone,
+        images=[cameras, inputs.height, inputs.width],
+        steps=about.get("steps_with_earlier_stages", about.get("steps", 0)),
+        weights_sha256=about.get("weights_sha256", ""),
+        latency_ms=round(1000 * median(task.seconds), 1),
+        memory_mib=round(peak_bytes(model.cpu(), cameras) / 2**20, 1),
+        hardware=f"{hardware(trainer.strategy.root_device)}, float32",
         **task.volumes.numbers(),
     )

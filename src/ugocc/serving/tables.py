@@ -30,7 +30,8 @@ class TableSettings:
     """Pages with ``<!-- results:NAME -->`` ... ``<!-- /results:NAME -->`` blocks; NAME is a folder of ``results``
     whose result files, at any depth, become one table. A block ``gaps:NAME`` says how much of the distance to the
     oracle every variant closes, ``plots:NAME`` draws the classes, and ``rings:NAME`` says how good it is near and far;
-    the folders in NAME are directions, SOURCE-TARGET. ``models:NAME`` lists networks and what they cost."""
+    the folders in NAME are directions, SOURCE-TARGET. ``checkpoints:NAME`` lists every checkpoint by what it is, scores
+    and costs, ``models:NAME`` the networks and what they cost."""
     images: Path = Path("docs/images")
     """Folder for the pictures of ``plots`` blocks."""
 
@@ -52,6 +53,8 @@ def write_tables(settings: TableSettings) -> None:
             text = replace_block(text, f"plots:{name}", plots_of(settings, name, page))
         for name in re.findall(r"<!-- rings:(\S+) -->", text):
             text = replace_block(text, f"rings:{name}", ring_table(rows_of(settings.results / name)))
+        for name in re.findall(r"<!-- checkpoints:(\S+) -->", text):
+            text = replace_block(text, f"checkpoints:{name}", checkpoint_table(rows_of(settings.results / name)))
         for name in re.findall(r"<!-- models:(\S+) -->", text):
             text = replace_block(text, f"models:{name}", model_table(settings.results / name))
         write_text(page, text)
@@ -74,6 +77,50 @@ def ring_table(rows: Sequence[Row]) -> str:
         numbers += [_mean_of([row.hidden.get(name) for row in group]) for name in ("miou", "iou_occupied")]
         numbers += [_mean_of([row.plausibility.get(name) for row in group], digits=3) for name in shares]
         lines.append("| " + " | ".join([*key, str(len(group)), *numbers]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+CHECKPOINT_COLUMNS: Final = (
+    "configuration",
+    "seed",
+    "backbone",
+    "input",
+    "evaluated on",
+    "mask",
+    "mIoU",
+    "RayIoU",
+    "latency",
+    "on",
+    "memory",
+    "training",
+    "checkpoint",
+)
+
+
+def checkpoint_table(rows: Sequence[Row]) -> str:
+    """A Markdown table in the form of this field's model zoos: one line per checkpoint and fleet, no means.
+
+    Rows that were evaluated before checkpoints were recorded are left out.
+    """
+    lines = ["| " + " | ".join(CHECKPOINT_COLUMNS) + " |", "|---|--:|" + "---|" * 4 + "--:|" * 3 + "---|--:|--:|---|"]
+    for row in rows:
+        if row.weights_sha256:
+            cells = [
+                f"{row.model} {row.variant}, {row.train_fleet}",
+                str(row.seed),
+                row.backbone,
+                " x ".join(str(n) for n in row.images),
+                f"{row.eval_fleet} {row.split}",
+                row.mask,
+                f"{row.miou:.1f}",
+                _mean_of([row.ray_iou.get("mean")]),
+                f"{row.latency_ms:.0f} ms",
+                row.hardware,
+                f"{row.memory_mib:.0f} MiB",
+                f"{row.steps} steps, {row.train_seconds / 60:.0f} min",
+                f"`{row.weights_sha256[:12]}`",
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
