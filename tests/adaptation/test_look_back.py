@@ -61,7 +61,7 @@ def now(street: Any, five_cameras: Any) -> Prepared:
 @pytest.fixture(scope="module")
 def earlier(street: Any, five_cameras: Any, now: Prepared) -> list[Earlier]:
     frames = [frame(street, five_cameras, x) for x in (-8.0, -16.0, -24.0)]
-    return [earlier_frame(f, source_views(f), (f.occupancy, GRID), now.world_T_ego) for f in frames]  # type: ignore[arg-type]
+    return [earlier_frame(f, source_views(f), GRID, now.world_T_ego) for f in frames]
 
 
 @pytest.fixture(scope="module")
@@ -148,15 +148,14 @@ def test_filled_voxels_by_a_loop(now: Prepared, earlier: list[Earlier], rear: Vi
 def test_what_can_move_is_left_out_with_and_without_2d_labels(street: Any, five_cameras: Any, now: Prepared) -> None:
     then = frame(street, five_cameras, -6.0)
     assert then.occupancy is not None
-    recorded = (then.occupancy, GRID)
     views = source_views(then)
-    labelled = earlier_frame(then, views, recorded, now.world_T_ego)
+    labelled = earlier_frame(then, views, GRID, now.world_T_ego)
     cars = views.semantics == VEHICLE
     assert cars.sum() > 200
     assert not labelled.views.pixel_mask[cars].any()
     assert not labelled.views.pixel_mask[views.sky].any()
     bare = views._replace(semantics=torch.full_like(views.semantics, UNKNOWN))
-    unlabelled = earlier_frame(then, bare, recorded, now.world_T_ego)
+    unlabelled = earlier_frame(then, bare, GRID, now.world_T_ego)
     assert unlabelled.views.pixel_mask[cars].float().mean() < 0.12
     road = (views.semantics == DRIVABLE) & views.pixel_mask
     assert unlabelled.views.pixel_mask[road].float().mean() > 0.8

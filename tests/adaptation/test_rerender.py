@@ -13,6 +13,7 @@ from ugocc.adaptation.rig_transfer import transfer
 from ugocc.adaptation.source_views import lidar_returns, source_views
 from ugocc.data.depth_map import lidar_points_in_camera
 from ugocc.data.frame import OccupancyLabel
+from ugocc.data.occupancy import label_on_grid
 from ugocc.data.prepare import InputSettings, Prepared, PreparedCamera
 from ugocc.data.transforms import make_sample
 from ugocc.geometry.camera import project
@@ -182,8 +183,10 @@ def test_visibility_is_decided_on_the_recorded_grid(prepared: Prepared, rig: Vir
     ground[:, :, 0] = 0
     everywhere = np.ones(fine.shape, dtype=bool)
     label = OccupancyLabel(ground, everywhere, everywhere)
-    new = rerender(prepared, rig, GRID, RerenderSettings(visibility_margin=0), recorded=(label, fine)).occupancy
-    assert new is not None
+    settings = RerenderSettings(visibility_margin=0)
+    fine_label = rerender(replace(prepared, occupancy=label), rig, GRID, settings).occupancy
+    assert fine_label is not None
+    new = label_on_grid(fine_label, fine, GRID)
     views = source_views(prepared)
     valid = transfer(
         views.images, views.depth, views.confidence, views.intrinsics, views.ego_T_camera, rig, views.semantics,

@@ -147,8 +147,10 @@ def test_marked_points_are_found_where_an_ideal_camera_sees_them():
         np.testing.assert_allclose(prepared.lidar[order], np.column_stack([ideal, depth]), atol=1e-3)
 
 
-def test_labels_arrive_on_the_grid_of_the_model():
-    assert prepare(frame((camera("a"),), occupancy=some_label()), SMALL).occupancy.semantics.shape == GRID.shape
+def test_labels_are_cut_to_the_box_of_the_model_in_their_own_voxels():
+    made = prepare(frame((camera("a"),), occupancy=some_label()), SMALL).occupancy
+    assert made.semantics.shape == (128, 128, 16)
+    np.testing.assert_array_equal(made.semantics, some_label().semantics[36:-36, 36:-36])
     assert prepare(frame((camera("a"),)), SMALL).occupancy is None
 
 

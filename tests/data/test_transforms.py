@@ -13,6 +13,8 @@ from real_frames import ddad_frames, nuscenes_frames, record, waymo_frame
 from scipy import ndimage
 
 from ugocc.data.batch import Batch
+from ugocc.data.frame import OccupancyLabel
+from ugocc.data.occupancy import label_on_grid, own_grid
 from ugocc.data.prepare import InputSettings, prepare
 from ugocc.data.transforms import AugmentSettings, jitter_colour, make_sample
 from ugocc.geometry.grid import VoxelGrid
@@ -155,27 +157,31 @@ def test_mirrored_labels_stay_where_bev_T_ego_puts_them(grid, x, y):
     cells, inside = grid.index(ego_to_volume(batch, grid.centres().reshape(-1, 3)))
     assert inside.all()
     arrays = (batch.occupancy, batch.camera_visible, batch.lidar_visible)
-    for moved, own in zip(arrays, prepared.occupancy, strict=True):
+    recorded = label_on_grid(prepared.occupancy, own_grid(prepared.occupancy, grid), grid)
+    for moved, own in zip(arrays, recorded, strict=True):
         np.testing.assert_array_equal(moved[0].numpy()[tuple(cells.T)], own.ravel())
     assert np.linalg.det(batch.bev_T_ego[0].numpy()) == (-1) ** (x + y)
 
 
-def test_labels_of_a_moved_volume_are_those_of_the_nearest_voxels():
-    sizes = InputSettings(264, 96, GRID)
+@pytest.mark.parametrize("grid", [GRID, VoxelGrid((-10.0, -20.0, -1.0), (100, 60, 16), 0.4)])
+def test_labels_of_a_moved_volume_are_those_of_the_nearest_voxels(grid):
+    """Nearest in voxels of the label's own size, and joined to those of the grid only then."""
+    sizes = InputSettings(264, 96, grid)
     prepared = prepare(frame((camera("a"),), occupancy=some_label()), sizes)
+    fine = own_grid(prepared.occupancy, grid)
+    assert fine.voxel_size == pytest.approx(0.4)
     augment = replace(STILL, bev_turn=40.0, bev_shift=5.0, bev_flip_y=0.5)
     for seed in range(4):
         batch = make_sample(prepared, sizes, augment, np.random.default_rng(seed))
         ego_T_bev = np.linalg.inv(batch.bev_T_ego[0].double().numpy())
-        beyond = 0
-        for cell in np.ndindex(*GRID.shape):
-            place = ego_T_bev[:3, :3] @ (np.array(GRID.lower) + (np.array(cell) + 0.5) * GRID.voxel_size)
-            own, inside = GRID.index(place + ego_T_bev[:3, 3])
-            beyond += not inside
-            expected = [a[tuple(own)] for a in prepared.occupancy] if inside else [UNKNOWN, False, False]
-            found = (batch.occupancy[0], batch.camera_visible[0], batch.lidar_visible[0])
-            assert [a[cell].item() for a in found] == expected
-        assert 0 < beyond < 0.5 * np.prod(GRID.shape)
+        cells, inside = fine.index(fine.centres() @ ego_T_bev[:3, :3].T + ego_T_bev[:3, 3])
+        assert 0.5 < inside.mean() < 1
+        moved = OccupancyLabel(*(np.full(fine.shape, nothing) for nothing in (np.uint8(UNKNOWN), False, False)))
+        for new, own in zip(moved, prepared.occupancy, strict=True):
+            new[inside] = own[tuple(cells[inside].T)]
+        found = (batch.occupancy, batch.camera_visible, batch.lidar_visible)
+        for array, expected in zip(found, label_on_grid(moved, fine, grid), strict=True):
+            assert (array[0].numpy() != expected).mean() < 2e-4  # bev_T_ego is float32: borders of voxels
 
 
 def test_a_sample_holds_the_bottom_rows_untouched():

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from ugocc.adaptation.rig import Matrices
 from ugocc.adaptation.source_views import SourceViews, lidar_returns
-from ugocc.data.frame import OccupancyLabel
+from ugocc.data.occupancy import own_grid
 from ugocc.data.prepare import Prepared
 from ugocc.geometry.camera import pixel_rays
 from ugocc.geometry.grid import VoxelGrid
@@ -35,21 +35,21 @@ class Earlier(NamedTuple):
     """(4, 4)."""
 
 
-def earlier_frame(
-    prepared: Prepared, views: SourceViews, recorded: tuple[OccupancyLabel, VoxelGrid], world_T_now: Matrices
-) -> Earlier:
+def earlier_frame(prepared: Prepared, views: SourceViews, grid: VoxelGrid, world_T_now: Matrices) -> Earlier:
     """What an earlier frame tells of now: all that stands still.
 
     Pixels that are labelled as what can move, or whose point is in or next to a voxel that is, are taken out, and the
     sky with them.
 
     Args:
-        prepared: the earlier frame.
+        prepared: the earlier frame, with its label.
         views: its :func:`source_views`.
-        recorded: its label and the grid of it.
+        grid: of the model; the label covers its box.
         world_T_now: (4, 4) pose of the vehicle now.
     """
-    label, grid = recorded
+    label = prepared.occupancy
+    assert label is not None, "the frames of a labelled fleet have labels"
+    grid = own_grid(label, grid)
     now_T_then = inverse(world_T_now) @ prepared.world_T_ego
     movable = ndimage.binary_dilation(np.isin(label.semantics, MOVABLE), np.ones((3, 3, 3), dtype=bool))
     pixels = torch.isin(views.semantics, torch.tensor(MOVABLE, dtype=torch.uint8))

@@ -23,8 +23,7 @@ from ugocc.adaptation.rig import VirtualRig
 from ugocc.adaptation.rig_transfer import TransferredView, TransferSettings, transfer
 from ugocc.adaptation.source_views import SourceViews, joined, lidar_returns, source_views
 from ugocc.data.depth_map import lidar_points_in_camera
-from ugocc.data.frame import OccupancyLabel
-from ugocc.data.occupancy import label_on_grid
+from ugocc.data.occupancy import own_grid
 from ugocc.data.prepare import Prepared, PreparedCamera
 from ugocc.errors import DataError
 from ugocc.geometry.grid import VoxelGrid
@@ -61,23 +60,20 @@ def rerender(
     grid: VoxelGrid,
     settings: RerenderSettings | None = None,
     views: SourceViews | None = None,
-    recorded: tuple[OccupancyLabel, VoxelGrid] | None = None,
     earlier: Sequence[Earlier] = (),
 ) -> Prepared:
     """A prepared frame as ``rig`` would have recorded it.
 
     Its lidar is the source's own, as the new cameras would see it: what is nearest in a cell of completed, dense depth
     is nearer than what is nearest in a cell of a sweep. Voxels count as seen by the cameras where :func:`visible_mask`
-    says so. That is decided on the grid of the recorded label where it is given, for which class a coarse voxel takes
-    depends on which of its parts are seen.
+    says so.
 
     Args:
         prepared: the source frame.
         rig: the new cameras.
-        grid: grid of the frame's occupancy label.
+        grid: of the model; the frame's occupancy label covers its box.
         settings: see :class:`RerenderSettings`.
         views: :func:`source_views` of the frame, when it is re-rendered for several rigs.
-        recorded: the label as recorded and its grid, of which ``grid`` may be a coarser cut-out.
         earlier: frames that fill what this one's pictures do not show.
     """
     s = settings or RerenderSettings()
@@ -90,11 +86,11 @@ def rerender(
         seen = _filled(own, before, filled)
     occupancy = prepared.occupancy
     if occupancy is not None:
-        label, label_grid = recorded or (occupancy, grid)
-        visible = visible_mask(label.camera_mask, label_grid, rig, own.valid, s.visibility_margin)
+        fine = own_grid(occupancy, grid)
+        visible = visible_mask(occupancy.camera_mask, fine, rig, own.valid, s.visibility_margin)
         if earlier:
-            visible |= filled_mask(label.semantics, label_grid, rig, torch.where(filled, seen.depth, 0.0), earlier)
-        occupancy = label_on_grid(label._replace(camera_mask=visible), label_grid, grid, prepared.token)
+            visible |= filled_mask(occupancy.semantics, fine, rig, torch.where(filled, seen.depth, 0.0), earlier)
+        occupancy = occupancy._replace(camera_mask=visible)
     labelled = any(camera.semantics is not None for camera in prepared.cameras)
     returns = [(lidar_returns(prepared), ~filled), *((e.returns, filled) for e in earlier)]
     cameras = tuple(_prepared_camera(i, seen, rig, labelled, returns, s.lidar_tolerance) for i in range(len(rig)))

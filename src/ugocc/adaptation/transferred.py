@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +20,14 @@ from ugocc.data.batch import Batch
 from ugocc.data.cache import digest, load_prepared, save_prepared
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.depth_maps import check_depth_maps, depth_files, read_depth_maps
-from ugocc.data.frame import Frame, OccupancyLabel
-from ugocc.data.occupancy import cut
+from ugocc.data.frame import Frame
 from ugocc.data.prepare import Prepared
 from ugocc.errors import DataError
-from ugocc.geometry.grid import VoxelGrid
 
 KINDS: Final = ("target", "turned", "random")
 """Kinds of rigs: the target's own, the target's turned by any angle, and random ones about it."""
 
-_MAKING: Final = 3
+_MAKING: Final = 4
 """Raised when the same settings make other frames than before, so that kept ones are made anew."""
 
 
@@ -91,7 +89,7 @@ class TransferredDataset(Dataset[Batch]):
         self.source, self.rigs, self.settings = source, tuple(rigs), settings
         self._before: dict[int, list[int]] = {}
         self._keys: dict[int, str] = {}
-        self._moments: OrderedDict[int, _Moment] = OrderedDict()
+        self._kept: OrderedDict[int, SourceViews] = OrderedDict()
         if settings.share and settings.depth_maps is not None:
             check_depth_maps(settings.depth_maps, source.source)
 
@@ -123,10 +121,10 @@ class TransferredDataset(Dataset[Batch]):
             file, key = self._file(index, rig, before)
             found = load_prepared(file, key) if file else None
             if found is None:
-                prepared, now = self.source.prepared(index), self._moment(index)
+                prepared, views = self.source.prepared(index), self._views(index)
                 if earlier is None:
                     earlier = [self._earlier(i, prepared.world_T_ego) for i in before]
-                found = rerender(prepared, rig, grid, settings, now.views, now.recorded, earlier)
+                found = rerender(prepared, rig, grid, settings, views, earlier)
                 if file:
                     save_prepared(file, found, key)
             made.append(found)
@@ -152,25 +150,20 @@ class TransferredDataset(Dataset[Batch]):
             previous = self.source.neighbour(previous, -1)
         return found
 
-    def _moment(self, index: int) -> _Moment:
-        """Dense depth and label of a frame, kept for the frames that look back at it."""
-        found = self._moments.pop(index, None)
+    def _views(self, index: int) -> SourceViews:
+        """Pictures with dense depth of a frame, kept for the frames that look back at it."""
+        found = self._kept.pop(index, None)
         if found is None:
-            prepared, frame = self.source.prepared(index), self.source.frame(index)
-            views = source_views(prepared, self.settings.rerender.completion, self._dense(frame))
-            recorded = None
-            if frame.occupancy is not None:
-                recorded = cut(frame.occupancy(), frame.occupancy_grid, self.source.settings.grid, frame.token)
-            found = _Moment(views, recorded)
-        self._moments[index] = found
-        while len(self._moments) > 1 + 8 * bool(self.settings.rerender.look_back):
-            self._moments.popitem(last=False)
+            dense = self._dense(self.source.frame(index))
+            found = source_views(self.source.prepared(index), self.settings.rerender.completion, dense)
+        self._kept[index] = found
+        while len(self._kept) > 1 + 8 * bool(self.settings.rerender.look_back):
+            self._kept.popitem(last=False)
         return found
 
     def _earlier(self, index: int, world_T_now: NDArray[np.float64]) -> Earlier:
-        moment = self._moment(index)
-        assert moment.recorded is not None, "the frames of a labelled fleet have labels"
-        return earlier_frame(self.source.prepared(index), moment.views, moment.recorded, world_T_now)
+        grid = self.source.settings.grid
+        return earlier_frame(self.source.prepared(index), self._views(index), grid, world_T_now)
 
     def rig(self, index: int, number: int) -> VirtualRig:
         """The rig of version ``number`` of a frame."""
@@ -210,15 +203,6 @@ class TransferredDataset(Dataset[Batch]):
                 made_from += depth_files(self.settings.depth_maps, self.source.frame(i))
         key = digest(made_from)
         return cache.folder / "transferred" / f"{key[:32]}.safetensors", key
-
-
-class _Moment(NamedTuple):
-    """What a frame is re-rendered from."""
-
-    views: SourceViews
-    """Its pictures with dense depth."""
-    recorded: tuple[OccupancyLabel, VoxelGrid] | None
-    """Its label at the size of its own voxels, and the grid of it."""
 
 
 class _Fill(Dataset[int]):

@@ -75,6 +75,13 @@ def cut(
     return part, VoxelGrid(grid.lower, (x, y, z), label_grid.voxel_size)
 
 
+def own_grid(label: OccupancyLabel, grid: VoxelGrid) -> VoxelGrid:
+    """The grid of a label that covers the box of ``grid`` in voxels of its own size."""
+    factor = label.semantics.shape[0] // grid.shape[0]
+    x, y, z = (n * factor for n in grid.shape)
+    return VoxelGrid(grid.lower, (x, y, z), grid.voxel_size / factor)
+
+
 def coarsen(label: OccupancyLabel, factor: int) -> OccupancyLabel:
     """Join blocks of ``factor``^3 voxels, (X, Y, Z) to (X / factor, Y / factor, Z / factor).
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ugocc.data.depth_map import lidar_points_in_camera
 from ugocc.data.frame import CameraView, Frame, OccupancyLabel
-from ugocc.data.occupancy import label_on_grid
+from ugocc.data.occupancy import cut
 from ugocc.data.teacher_maps import TeacherMap
 from ugocc.errors import DataError
 from ugocc.geometry.camera import distort, distortion_limit, pixel_rays, resize_affine
@@ -75,7 +75,7 @@ class Prepared:
     cameras: tuple[PreparedCamera, ...]
     """All cameras, in the rig's order."""
     occupancy: OccupancyLabel | None
-    """Label on the model's grid; None without one."""
+    """Label in the box of the model's grid, in voxels of the label's own size; None without one."""
 
 
 def without_labels(frame: Frame) -> Frame:
@@ -91,7 +91,7 @@ def prepare(frame: Frame, settings: InputSettings, labelled: bool = True) -> Pre
     """Read a frame and bring it to the network's scale.
 
     Pictures are undistorted to the ideal pinhole of the same intrinsics and resized in one go, antialiased; 2D labels
-    take the nearest pixel; lidar becomes points on the pictures; occupancy moves to ``settings.grid``.
+    take the nearest pixel; lidar becomes points on the pictures; occupancy is cut to the box of ``settings.grid``.
 
     Args:
         frame: what a reader yields.
@@ -109,7 +109,7 @@ def prepare(frame: Frame, settings: InputSettings, labelled: bool = True) -> Pre
         points = transform(frame.ego_T_lidar(frame.lidar), frame.lidar.points()[:, :3])
     occupancy = None
     if frame.occupancy is not None:
-        occupancy = label_on_grid(frame.occupancy(), frame.occupancy_grid, settings.grid, frame.token)
+        occupancy, _ = cut(frame.occupancy(), frame.occupancy_grid, settings.grid, frame.token)
     cameras = tuple(_prepare_camera(frame, camera, points, settings) for camera in frame.cameras)
     return Prepared(frame.token, frame.world_T_ego, cameras, occupancy)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from ugocc.data.batch import Batch
 from ugocc.data.depth_map import rasterise_depth
 from ugocc.data.frame import OccupancyLabel
+from ugocc.data.occupancy import coarsen, own_grid
 from ugocc.data.prepare import InputSettings, Prepared, PreparedCamera
 from ugocc.geometry.camera import crop_affine, flip_affine, resize_affine, rotate_affine
 from ugocc.geometry.grid import VoxelGrid
@@ -243,21 +244,28 @@ def _surviving_cameras(count: int, drop: float, rng: np.random.Generator) -> Ten
 
 
 def _label(label: OccupancyLabel | None, grid: VoxelGrid, bev_T_ego: Matrix) -> OccupancyLabel:
-    """The label of a moved volume: that of the nearest voxel, unknown and unseen where the recorded volume ends."""
+    """The label of a moved volume, unknown and unseen where the recorded volume ends.
+
+    Voxels of the label's own size take the nearest one. Then they are joined to those of the grid, for how much a class
+    grows by that depends on where the voxels lie.
+    """
     if label is None:
         unseen = np.zeros(grid.shape, dtype=bool)
         return OccupancyLabel(np.full(grid.shape, UNKNOWN, dtype=np.uint8), unseen, unseen.copy())
     ego_T_bev = np.linalg.inv(bev_T_ego)
-    columns = grid.centres()[:, :, 0] @ ego_T_bev[:3, :3].T + ego_T_bev[:3, 3]
-    cells, inside = grid.index(columns)
+    fine = own_grid(label, grid)
+    columns = fine.centres()[:, :, 0] @ ego_T_bev[:3, :3].T + ego_T_bev[:3, 3]
+    cells, inside = fine.index(columns)
     x, y = (cells * inside[..., None])[..., :2].transpose(2, 0, 1)
     known = inside[:, :, None]
     # Copies also without a move: a batch may outlive the mapped cache file and be written to.
-    return OccupancyLabel(
+    moved = OccupancyLabel(
         semantics=np.where(known, label.semantics[x, y], np.uint8(UNKNOWN)),
         camera_mask=label.camera_mask[x, y] & known,
         lidar_mask=label.lidar_mask[x, y] & known,
     )
+    factor = fine.shape[0] // grid.shape[0]
+    return moved if factor == 1 else coarsen(moved, factor)
 
 
 def _float32(matrices: Matrix | list[Matrix]) -> Tensor:
