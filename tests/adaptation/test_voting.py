@@ -9,7 +9,7 @@ from ugocc.adaptation.voting import FEWEST, Ballot, VotingSettings, vote, voted_
 from ugocc.errors import DataError
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.geometry.rigid import yaw_matrix
-from ugocc.labels import BUILDING, PEDESTRIAN, TWO_WHEELER, VEHICLE
+from ugocc.labels import BUILDING, FREE, PEDESTRIAN, TWO_WHEELER, VEHICLE
 
 GRID = VoxelGrid((-4.0, -4.0, -1.0), (8, 8, 3), 1.0)
 SETTINGS = VotingSettings(reach=3.0)
@@ -40,6 +40,7 @@ def slow_vote(own: Ballot, others: list[Ballot]) -> Tensor:
     for cell, centre in zip(np.ndindex(GRID.shape), GRID.centres().reshape(-1, 3), strict=True):
         mine = own.probabilities[(slice(None), *cell)]
         if int(mine.argmax()) in movable:
+            out[(slice(None), *cell)] = with_less_free(mine)
             continue
         weight = float(own.visible[cell]) * np.exp(-np.linalg.norm(centre[:2]) / SETTINGS.reach) + 1e-6
         total, weights = weight * mine, weight
@@ -52,8 +53,13 @@ def slow_vote(own: Ballot, others: list[Ballot]) -> Tensor:
             still = 1 - float(said[list(movable)].sum())
             weight = shown * still * np.exp(-np.linalg.norm(there[:2]) / SETTINGS.reach)
             total, weights = total + weight * said, weights + weight
-        out[(slice(None), *cell)] = total / weights
+        out[(slice(None), *cell)] = with_less_free(total / weights)
     return out
+
+
+def with_less_free(probabilities: Tensor) -> Tensor:
+    scaled = torch.tensor([float(p) * (SETTINGS.free if c == FREE else 1) for c, p in enumerate(probabilities)])
+    return scaled / scaled.sum()
 
 
 def test_votes_equal_loops():
@@ -66,7 +72,23 @@ def test_votes_equal_loops():
 
 def test_alone_a_frame_keeps_its_opinion():
     own = ballot(0)
-    torch.testing.assert_close(vote(own, [], GRID, SETTINGS), own.probabilities)
+    torch.testing.assert_close(vote(own, [], GRID, VotingSettings(free=1.0)), own.probabilities)
+
+
+def test_a_thin_wall_that_frames_put_into_neighbouring_voxels_is_not_voted_away():
+    everywhere = torch.ones(GRID.shape, dtype=torch.bool)
+    walls = []
+    for row in (5, 6):
+        wall = torch.zeros(10, *GRID.shape)
+        wall[FREE] = 1.0
+        wall[:, row] = 0.0
+        wall[BUILDING, row] = 0.9
+        wall[FREE, row] = 0.1
+        walls.append(Ballot(wall, everywhere, torch.eye(4, dtype=torch.float64)))
+    kept = vote(walls[0], walls[1:], GRID, VotingSettings(free=0.65)).argmax(0) == BUILDING
+    assert kept[5:7].all()
+    assert kept.sum() == kept[5:7].numel()
+    assert not (vote(walls[0], walls[1:], GRID, VotingSettings(free=1.0)).argmax(0) == BUILDING).any()
 
 
 def test_what_was_far_is_told_by_the_frame_that_was_near():
@@ -88,14 +110,17 @@ def test_what_can_move_does_not_vote_and_is_not_voted_on():
     moving = torch.zeros(10, *GRID.shape)
     moving[VEHICLE] = 1.0
     everywhere = torch.ones(GRID.shape, dtype=torch.bool)
-    torch.testing.assert_close(vote(own, [Ballot(moving, everywhere, own.world_T_ego)], GRID, SETTINGS), own[0])
+    alone = vote(own, [], GRID, SETTINGS)
+    torch.testing.assert_close(vote(own, [Ballot(moving, everywhere, own.world_T_ego)], GRID, SETTINGS), alone)
     parked = Ballot(moving, everywhere, own.world_T_ego)
     assert torch.equal(vote(parked, [other], GRID, SETTINGS), moving)
 
 
-def test_reach_must_be_positive():
-    with pytest.raises(DataError, match=r"reach.*metres above 0"):
+def test_reach_free_and_metres_must_be_positive():
+    with pytest.raises(DataError, match=r"reach.*a number above 0"):
         VotingSettings(reach=0.0)
+    with pytest.raises(DataError, match=r"free.*a number above 0"):
+        VotingSettings(free=0.0)
     with pytest.raises(DataError, match=r"metres.*metres above 0"):
         VotingSettings(metres=(4.0, -1.0))
 

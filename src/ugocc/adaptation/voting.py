@@ -17,7 +17,7 @@ from torch import Tensor
 from ugocc.adaptation.rendering import sample_volume
 from ugocc.errors import DataError
 from ugocc.geometry.grid import VoxelGrid
-from ugocc.labels import MOVABLE
+from ugocc.labels import FREE, MOVABLE
 
 FEWEST: Final = 50.0
 """A class of fewer voxels counts as if it had this many, so that a handful does not drown the rest."""
@@ -35,6 +35,9 @@ class VotingSettings:
     still. A car that stands is told nothing by its other frames."""
     reach: float = 4.0
     """Metres from the car, on the ground plan, at which a vote has 1/e of the weight it has at the car."""
+    free: float = 0.65
+    """What a vote for free counts against one for a class. Where frames put a thin wall into neighbouring voxels, none
+    of these gets half of the votes, and counted alike the wall would be voted away."""
     sure: float = 0.5
     """Least probability that a camera's ray meets a class in a voted volume, for its cell to be labelled with it."""
 
@@ -43,8 +46,9 @@ class VotingSettings:
             raise DataError("voting", "rounds", self.rounds, "a number from 0")
         if any(not metres > 0 for metres in self.metres):
             raise DataError("voting", "metres", self.metres, "metres above 0")
-        if not self.reach > 0:
-            raise DataError("voting", "reach", self.reach, "metres above 0")
+        for name in ("reach", "free"):
+            if not getattr(self, name) > 0:
+                raise DataError("voting", name, getattr(self, name), "a number above 0")
 
 
 class Ballot(NamedTuple):
@@ -78,7 +82,8 @@ def voters(places: Tensor, index: int, metres: Sequence[float]) -> list[int]:
 
 @torch.no_grad()
 def vote(own: Ballot, others: Sequence[Ballot], grid: VoxelGrid, settings: VotingSettings) -> Tensor:
-    """(10, X, Y, Z) float32: means over the frames that had a voxel in a picture, this one's where none had.
+    """(10, X, Y, Z) float32: means over the frames that had a voxel in a picture, this one's where none had; free
+    counts less (``settings.free``).
 
     Voxels that this frame takes for something that can move are its own business.
     """
@@ -94,7 +99,9 @@ def vote(own: Ballot, others: Sequence[Ballot], grid: VoxelGrid, settings: Votin
         weight = shown * _nearness(places, grid, settings).to(said) * (1 - said[list(MOVABLE)].sum(dim=0))
         total, weights = total + said * weight, weights + weight
     movable = torch.isin(mine.argmax(dim=0), torch.tensor(MOVABLE, device=total.device))
-    return torch.where(movable, mine, total / weights)
+    voted = torch.where(movable, mine, total / weights)
+    voted[FREE] *= settings.free
+    return voted / voted.sum(dim=0)
 
 
 def _nearness(places: Tensor, grid: VoxelGrid, settings: VotingSettings) -> Tensor:
