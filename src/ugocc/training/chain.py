@@ -38,11 +38,11 @@ def adapt_after(recipe: AdaptRecipe, stages: Path) -> Path:
 
 
 def settled(recipe: AdaptRecipe) -> AdaptRecipe:
-    """The same with the source as recorded, its images changed no more than in plain training."""
+    """The same with the source as recorded, changed no more than in plain training."""
     as_recorded = replace(recipe.rig_transfer, share=0.0)
-    plain = source_recipe(recipe.model.name, recipe.model.size).augment
-    moved = replace(plain, bev_turn=recipe.augment.bev_turn, bev_shift=recipe.augment.bev_shift)
-    return replace(recipe, rig_transfer=as_recorded, augment=moved)
+    return replace(
+        recipe, rig_transfer=as_recorded, augment=source_recipe(recipe.model.name, recipe.model.size).augment
+    )
 
 
 def stage_one(recipe: AdaptRecipe, folder: Path) -> AdaptRecipe:
