@@ -168,3 +168,38 @@ def test_sums_are_float32_under_autocast(make_batch):
     exact = lift(context, depth, lift.geometry(cameras, bins, SIZE))
     assert low.dtype == torch.float32
     assert torch.equal(low, exact)
+
+
+def test_gradients_of_float32_are_those_of_float64(make_batch):
+    cameras = real_cameras(make_batch(INPUT, cameras=2, seed=3))
+    bins = torch.linspace(0.7, 9.1, 40)[None].expand(2, -1)  # several bins of a pixel fall into one cell
+    geometry = lift_geometry(cameras, bins, SIZE, INPUT.grid, (1, 16, 16, 4))
+    torch.manual_seed(1)
+    context, depth = torch.randn(2, 80, *SIZE), torch.randn(2, 40, *SIZE).softmax(1)
+    wanted = torch.randn(1, 80, 16, 16, 4)
+
+    def gradients(dtype: torch.dtype) -> tuple[Tensor, ...]:
+        leaves = [t.to(dtype).requires_grad_() for t in (context, depth)]
+        return torch.autograd.grad((splat(*leaves, geometry) * wanted.to(dtype)).sum(), leaves)
+
+    for single, double in zip(gradients(torch.float32), gradients(torch.float64), strict=True):
+        assert double.abs().max() > 1
+        torch.testing.assert_close(single.double(), double, rtol=1e-5, atol=1e-5)
+    for once, again in zip(gradients(torch.float32), gradients(torch.float32), strict=True):
+        assert torch.equal(once, again)
+
+
+def test_the_two_orders_of_a_geometry_hold_the_same_points(make_batch):
+    cameras = real_cameras(make_batch(INPUT, cameras=2, seed=4))
+    geometry = lift_geometry(cameras, torch.linspace(1, 9, 7).expand(2, -1), SIZE, INPUT.grid, (1, 16, 16, 4))
+
+    def triples(bags: Tensor, rows: Tensor, depths: Tensor) -> list[tuple[int, int, int]]:
+        bag = torch.repeat_interleave(torch.arange(len(bags) - 1), bags.diff())
+        return list(zip(bag.tolist(), rows.tolist(), depths.tolist(), strict=True))
+
+    by_cell = triples(geometry.by_cell.bags, geometry.by_cell.rows, geometry.by_cell.depths)
+    by_pixel = triples(geometry.by_pixel.bags, geometry.by_pixel.rows, geometry.by_pixel.depths)
+    assert by_cell
+    assert sorted(by_cell) == sorted((cell, pixel, depth) for pixel, cell, depth in by_pixel)
+    # Place (camera, bin, v, u) of a depth probability belongs to pixel (camera, v, u).
+    assert all(d // (7 * 32) * 32 + d % 32 == p for p, _, d in by_pixel)

@@ -1,18 +1,24 @@
 """From image to volume: every pixel's context, weighted by its depth distribution, summed into cells.
 
 Depth x context is never built. Pixels are the rows of an embedding table, cells of the volume are its bags, depth
-probabilities are the weights of the entries of a bag (``embedding_bag``).
+probabilities are the weights of the entries of a bag (``embedding_bag``). Backward, the gradient of a pixel's context
+is a bag of cells, and that of a probability is the product of one cell's gradient and one pixel's context: a matrix
+product of which only the points inside are asked for.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
+import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.models.cameras import Cameras
@@ -27,15 +33,26 @@ class LiftSettings:
 
 
 @dataclass(frozen=True)
-class LiftGeometry:
-    """Which frustum points fall into which cell. A point is one depth bin of one pixel of one camera."""
+class PointsInside:
+    """The K frustum points that fall into the volume, in some order. A point is one depth bin of one pixel of one
+    camera."""
 
-    pixels: Tensor
-    """(K,) int64 row (camera, v, u) of the flattened context, for the K points inside, sorted by cell."""
-    points: Tensor
+    bags: Tensor
+    """(bags + 1,) int64: the points of bag i are ``bags[i]`` up to ``bags[i + 1]``."""
+    rows: Tensor
+    """(K,) int64 what each point adds to its bag."""
+    depths: Tensor
     """(K,) int64 place (camera, bin, v, u) in the flattened depth probabilities."""
-    offsets: Tensor
-    """(cells + 1,) int64: the points of cell i are offsets[i] up to offsets[i + 1]."""
+
+
+@dataclass(frozen=True)
+class LiftGeometry:
+    """Which frustum points fall into which cell: the same points in two orders."""
+
+    by_cell: PointsInside
+    """Bags are cells (b, x, y, z), rows are pixels (camera, v, u)."""
+    by_pixel: PointsInside
+    """Bags are pixels, rows are cells."""
     shape: tuple[int, int, int, int]
     """B, X, Y, Z."""
 
@@ -77,17 +94,55 @@ def splat(context: Tensor, depth: Tensor, geometry: LiftGeometry) -> Tensor:
     if context.dtype != torch.float64:  # float64 is for checks of gradients
         context, depth = context.float(), depth.float()
     rows = context.permute(0, 2, 3, 1).reshape(-1, context.shape[1])
-    weights = depth.reshape(-1)[geometry.points]
     with torch.autocast(context.device.type, enabled=False):
-        cells = F.embedding_bag(
-            geometry.pixels,
-            rows,
-            geometry.offsets,
-            mode="sum",
-            per_sample_weights=weights,
-            include_last_offset=True,
-        )
+        if context.device.type == "mps":  # which has no sparse matrices
+            cells = _bags(geometry.by_cell, rows, depth)
+        else:
+            cells = _Splat.apply(rows, depth, geometry)
     return cells.view(*geometry.shape, -1).permute(0, 4, 1, 2, 3)
+
+
+def _bags(points: PointsInside, rows: Tensor, depth: Tensor) -> Tensor:
+    return F.embedding_bag(
+        points.rows,
+        rows,
+        points.bags,
+        mode="sum",
+        per_sample_weights=depth.reshape(-1)[points.depths],
+        include_last_offset=True,
+    )
+
+
+class _Splat(torch.autograd.Function):
+    """``_bags`` by cell with a backward that is as lean as its forward."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, depth: Tensor, geometry: LiftGeometry) -> Tensor:
+        ctx.save_for_backward(rows, depth)
+        ctx.points = geometry.by_pixel
+        return _bags(geometry.by_cell, rows, depth)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, cells: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        (rows, depth), points = ctx.saved_tensors, ctx.points
+        cells = cells.contiguous()
+        to_rows = _bags(points, cells, depth) if ctx.needs_input_grad[0] else None
+        to_depth = None
+        if ctx.needs_input_grad[1]:
+            products = _chosen_products(points, rows, cells)
+            to_depth = torch.zeros_like(depth).view(-1).index_copy_(0, points.depths, products).view_as(depth)
+        return to_rows, to_depth, None
+
+
+def _chosen_products(points: PointsInside, a: Tensor, b: Tensor) -> Tensor:
+    """(K,) inner products of row ``bag`` of ``a`` and row ``points.rows`` of ``b``."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support")
+        zeros = a.new_zeros(len(points.rows))
+        size = (len(a), len(b))
+        chosen = torch.sparse_csr_tensor(points.bags, points.rows, zeros, size, check_invariants=False)
+        return torch.sparse.sampled_addmm(chosen, a, b.t(), beta=0.0).values()
 
 
 @torch.no_grad()
@@ -115,14 +170,21 @@ def lift_geometry(
         index = torch.floor((values - low) / ((high - low) / count))
         inside &= (index >= 0) & (index < count)
         cell = cell * count + index
-    points = inside.view(-1).nonzero().squeeze(1)
-    cells, order = torch.sort(cell.view(-1)[points].long(), stable=True)
-    points = points[order]
-    rows, columns = feature_size
-    camera = points.div(bin_depths.shape[1] * rows * columns, rounding_mode="floor")
-    pixels = camera * (rows * columns) + points % (rows * columns)
-    borders = torch.arange(shape[0] * shape[1] * shape[2] * shape[3] + 1, device=cells.device)
-    return LiftGeometry(pixels, points, torch.searchsorted(cells, borders), shape)
+    bins, pixels_per_camera = inside.shape[1:]
+    # From here on pixel after pixel, each with its bins from near to far.
+    kept = inside.transpose(1, 2).reshape(-1).nonzero().squeeze(1)
+    cells = cell.transpose(1, 2).reshape(-1)[kept].long()
+    pixels, bin_ = kept.div(bins, rounding_mode="floor"), kept % bins
+    camera = pixels.div(pixels_per_camera, rounding_mode="floor")
+    depths = (camera * bins + bin_) * pixels_per_camera + pixels % pixels_per_camera
+    by_pixel = PointsInside(_borders(pixels, len(inside) * pixels_per_camera), cells, depths)
+    cells, order = torch.sort(cells, stable=True)
+    by_cell = PointsInside(_borders(cells, math.prod(shape)), pixels[order], depths[order])
+    return LiftGeometry(by_cell, by_pixel, shape)
+
+
+def _borders(sorted_: Tensor, count: int) -> Tensor:
+    return torch.searchsorted(sorted_, torch.arange(count + 1, device=sorted_.device))
 
 
 def frustum_points(
