@@ -145,6 +145,13 @@ def _models(argv: Sequence[str], texts: dict[str, Any]) -> None:
     list_models(parse_settings(ModelsSettings, argv, **texts))
 
 
+def _bench(argv: Sequence[str], texts: dict[str, Any]) -> None:
+    from ugocc.bench.program import BenchSettings, run_bench
+    from ugocc.config import parse_settings
+
+    run_bench(parse_settings(BenchSettings, argv, **texts))
+
+
 def _table(argv: Sequence[str], texts: dict[str, Any]) -> None:
     from ugocc.config import parse_settings
     from ugocc.serving.tables import TableSettings, write_tables
@@ -232,6 +239,11 @@ VERBS: Mapping[str, Verb | Mapping[str, Verb]] = {
         "ugocc score --predictions runs/predict/volumes --root data/embedded/five --split val",
     ),
     "models": Verb(_models, "List the models with parameters and sizes.", "ugocc models"),
+    "bench": Verb(
+        _bench,
+        "Measure speed and memory of networks, steps, losses, loading and evaluation beside the machine's ceilings.",
+        "ugocc bench --models '[ugocc]' --sizes '[laptop]' --parts '[networks,steps]'",
+    ),
     "table": Verb(_table, "Write the tables of README and docs from result files.", "ugocc table"),
     "data": {
         "render": Verb(_data_render, "Render and write the embedded fleets.", "ugocc data render --root data/embedded"),

@@ -53,7 +53,7 @@ def vote_drives(
             others = [ballots[other] for other in voters(places, own, settings.metres)]
             token = data.source.tokens[index]
             voted = vote(ballots[own], others, model.settings.input.grid, settings)
-            _write(folder / f"{token}.npz", voted)
+            write_voted(folder, token, voted)
             yield token
 
 
@@ -77,7 +77,9 @@ def read_voted(folder: Path, tokens: Sequence[str]) -> Tensor:
     return torch.stack([_read(folder / f"{token}.npz") for token in tokens])
 
 
-def _write(path: Path, probabilities: Tensor) -> None:
+def write_voted(folder: Path, token: str, probabilities: Tensor) -> None:
+    """Write ``folder/<token>.npz``, whole or not at all: (10, X, Y, Z) probabilities, a byte each."""
+    path = folder / f"{token}.npz"
     steps = (probabilities.float() * _STEPS).round().to(torch.uint8).cpu().numpy()
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}.npz")
     np.savez_compressed(unfinished, probabilities=steps)

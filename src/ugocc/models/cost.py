@@ -49,13 +49,13 @@ def cost_of(settings: ModelSettings, cameras: int = 6) -> Cost:
 
 
 @torch.no_grad()
-def peak_bytes(model: OccupancyModel, cameras: int = 6) -> int:
+def peak_bytes(model: OccupancyModel, cameras: int = 6, samples: int = 1) -> int:
     """The most bytes of tensors alive at a time during one prediction of an example batch, input and weights apart.
 
     Tensors are counted as operators return them; what an operator needs within itself is its own affair and differs
     between devices.
     """
-    batch = example_batch(model.settings.input, cameras)
+    batch = example_batch(model.settings.input, cameras, samples)
     with _LiveTensors() as live:
         model(batch)
     return live.most

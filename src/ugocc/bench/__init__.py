@@ -1,0 +1,1 @@
+"""What everything costs, measured beside what the machine can do at all."""

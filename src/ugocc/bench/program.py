@@ -1,0 +1,148 @@
+"""The verb ``bench``: what everything costs on this machine, in one run, beside what the machine can do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import torch
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from ugocc.bench.ceilings import measure_ceilings
+from ugocc.bench.loading import measure_loading
+from ugocc.bench.networks import Measured, measure_jobs, network_jobs
+from ugocc.bench.operators import measure_operators, measure_scoring
+from ugocc.bench.page import bench_page, growth_chart
+from ugocc.bench.scaling import with_cameras, with_processes, with_samples
+from ugocc.bench.steps import measure_steps
+from ugocc.errors import DataError
+from ugocc.models.assemble import MODELS, model_settings
+from ugocc.results import commit, machine, replace_block, versions, write_text
+from ugocc.viz.canvas import write_picture
+
+PARTS: Final = ("networks", "steps", "operators", "scoring", "loading", "growth")
+Part = Literal["networks", "steps", "operators", "scoring", "loading", "growth"]
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """Measurements of speed and memory."""
+
+    models: tuple[str, ...] = ("bevdet-occ", "flashocc", "bevformer-occ", "fb-occ", "ugocc", "ugocc-2d")
+    """Networks whose blocks are measured."""
+    sizes: tuple[Literal["debug", "laptop", "full"], ...] = ("laptop", "full")
+    """Sizes of them."""
+    steps_size: Literal["debug", "laptop", "full"] = "laptop"
+    """Size of the network whose training steps, operators, evaluation and growth are measured."""
+    parts: tuple[Part, ...] = PARTS
+    """What is measured."""
+    fleet: Path | None = None
+    """Folder of a fleet that processes load in parallel; without it that curve is left out."""
+    device: str = "cpu"
+    """cpu, cuda or mps."""
+    matrix: int = 2048
+    """Rows and columns of the matrices that the machine's ceiling is measured with; the other two grow with it."""
+    runs: int = 20
+    """Runs of each piece of work."""
+    seconds: float = 30.0
+    """No further run of a group begins after so long, once three count."""
+    out: Path = Path("runs/bench/benchmark.json")
+    """Result file."""
+    page: Path | None = None
+    """Page whose ``<!-- report:bench -->`` block is written, with a picture in ``images`` beside it."""
+
+
+def run_bench(settings: BenchSettings) -> dict[str, Any]:
+    """Measure, print, write. Returns the content of the result file.
+
+    Raises:
+        DataError: an unknown network, or no such device.
+    """
+    for name in settings.models:
+        if name not in MODELS:
+            raise DataError("bench", "models", name, f"names of {', '.join(MODELS)}")
+    device = _device(settings.device)
+    size, runs, seconds = settings.steps_size, settings.runs, settings.seconds
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, transient=True) as progress:
+        task = progress.add_task("ceilings", total=None)
+
+        def about(what: str) -> None:
+            progress.update(task, description=what)
+
+        ceilings = measure_ceilings(device, settings.matrix)
+        measured: dict[str, Any] = {"ceilings": asdict(ceilings)}
+        if "networks" in settings.parts:
+            measured["networks"] = {}
+            for chosen in settings.sizes:
+                for name in settings.models:
+                    about(f"{name}, {chosen}")
+                    jobs = network_jobs(model_settings(name, chosen), device)
+                    found = measure_jobs(jobs, ceilings, device, runs, seconds)
+                    measured["networks"][f"{name}-{chosen}"] = {what: _plain(m) for what, m in found.items()}
+                    del jobs
+        simple = {"operators": measure_operators, "scoring": measure_scoring}
+        for part, measure_part in simple.items():
+            if part in settings.parts:
+                about(part)
+                measured[part] = _all_plain(measure_part(size, device, runs, seconds))
+        if "steps" in settings.parts:
+            about("training steps")
+            measured["steps"] = _all_plain(measure_steps("ugocc", size, device, runs, 4 * seconds))
+        if "loading" in settings.parts:
+            about("loading")
+            measured["loading"] = _all_plain(measure_loading(runs, seconds))
+        if "growth" in settings.parts:
+            about("growth")
+            measured["growth"] = {
+                "cameras": [asdict(p) for p in with_cameras("ugocc", size, device, runs, seconds)],
+                "samples": [asdict(p) for p in with_samples("ugocc", size, device, runs, seconds)],
+                "samples per second by loading processes": {}
+                if settings.fleet is None
+                else with_processes(settings.fleet),
+            }
+    content = {
+        **measured,
+        "size": size,
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "commit": commit(),
+        "versions": versions(),
+        "machine": machine(),
+    }
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(settings.out, json.dumps(content, indent=1) + "\n")
+    text = bench_page(content)
+    print(f"{text}\nresults: {settings.out}")
+    if settings.page is not None:
+        write_page(settings.page, content)
+    return content
+
+
+def write_page(page: Path, content: Mapping[str, Any]) -> None:
+    """Write the tables of a result file into a page, and the picture of growth beside it."""
+    text = bench_page(content)
+    if "growth" in content:
+        picture = write_picture(page.parent / "images" / "growth.png", growth_chart(content))
+        text += f"\n![Time and memory with cameras]({picture.relative_to(page.parent).as_posix()})\n"
+    write_text(page, replace_block(page.read_text(encoding="utf-8"), "report:bench", text))
+
+
+def _device(name: str) -> torch.device:
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(name, False):
+        raise DataError(
+            "bench", "device", name, f"one of {', '.join(k for k, v in there.items() if v)} on this machine"
+        )
+    return torch.device(name)
+
+
+def _plain(measured: Measured) -> dict[str, Any]:
+    return {**asdict(measured), "times_the_floor": round(measured.times_the_floor, 2)}
+
+
+def _all_plain(timings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: asdict(timing) for name, timing in timings.items()}
