@@ -73,6 +73,10 @@ def test_everything_is_measured_and_written(tmp_path: Path, tiny_fleets: Path, c
     both = content["networks"]["ugocc-debug"]["whole network, forward and backward"]
     assert 0 < forward["timing"]["median"] < both["timing"]["median"]
     assert forward["times_the_floor"] == pytest.approx(forward["timing"]["median"] / forward["floor_ms"], abs=0.01)
+    for profile in content["steps"]["profiles"].values():
+        assert sum(profile["phases"].values()) == pytest.approx(1, abs=0.001)
+        assert min(profile["phases"].values()) > 0
+        assert 0 < sum(profile["operators"].values()) <= 1
     assert [p["count"] for p in content["growth"]["cameras"]] == [1, 2, 4, 6, 8, 12]
     assert set(content["growth"]["samples per second by loading processes"]) == {"1", "2"}
     memory = [p["memory_mib"] for p in content["growth"]["samples"]]

@@ -30,7 +30,12 @@ def bench_page(content: Mapping[str, Any]) -> str:
         if part in content:
             parts.append(_table(part, ["ms"], ([name, _ms(t)] for name, t in content[part].items())))
     if "steps" in content:
-        parts.append(_table("step", ["ms", "beside a source-only step of 2 samples"], _steps(content["steps"])))
+        parts.append(
+            _table("step", ["ms", "beside a source-only step of 2 samples"], _steps(content["steps"]["timings"]))
+        )
+        for name, found in content["steps"]["profiles"].items():
+            shares = {**found["phases"], **{f"`{key}`": share for key, share in found["operators"].items()}}
+            parts.append(_table(f"of a {name}", ["%"], ([key, f"{100 * v:.1f}"] for key, v in shares.items())))
     if "growth" in content:
         growth = content["growth"]
         rows = [[f"{p['count']} cameras", _ms(p["timing"]), f"{p['memory_mib']:.0f}"] for p in growth["cameras"]]

@@ -91,7 +91,7 @@ def run_bench(settings: BenchSettings) -> dict[str, Any]:
                 measured[part] = _all_plain(measure_part(size, device, runs, seconds))
         if "steps" in settings.parts:
             about("training steps")
-            measured["steps"] = _all_plain(measure_steps("ugocc", size, device, runs, 4 * seconds))
+            measured["steps"] = asdict(measure_steps("ugocc", size, device, runs, 4 * seconds))
         if "loading" in settings.parts:
             about("loading")
             measured["loading"] = _all_plain(measure_loading(runs, seconds))

@@ -6,15 +6,16 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from lightning import LightningModule
 
 from ugocc.adaptation.teacher import update_teacher
 from ugocc.adaptation.voted import write_voted
+from ugocc.bench.profile import StepProfile, profile_step
 from ugocc.bench.timing import Timing, measure
 from ugocc.data.batch import Batch
 from ugocc.data.prepare import InputSettings
@@ -29,11 +30,22 @@ from ugocc.training.moments import Moments, Pair
 from ugocc.training.source import SourceRecipe, SourceTraining, source_recipe
 from ugocc.training.stages import adapt_recipe
 
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+PROFILED: Final = ("source-only step, 2 samples, bfloat16", "adaptation step, voted, bfloat16")
+PRECISIONS: Final = {"float32": None, "bfloat16": torch.bfloat16}
 
 
-def measure_steps(name: str, size: str, device: torch.device, runs: int, seconds: float) -> dict[str, Timing]:
-    """Milliseconds of a source-only step on one and on two samples, and of an adaptation step on one of each fleet.
+@dataclass(frozen=True)
+class StepCosts:
+    """What training steps cost."""
+
+    timings: dict[str, Timing]
+    """Milliseconds of each."""
+    profiles: dict[str, StepProfile]
+    """Where the time of some of them goes."""
+
+
+def measure_steps(name: str, size: str, device: torch.device, runs: int, seconds: float) -> StepCosts:
+    """A source-only step on one and on two samples, and an adaptation step on one of each fleet.
 
     Whole steps: forward, losses, backward, optimiser, and the teacher that follows. ``voted`` learns from volumes that
     were voted on beforehand, as the recipe does, ``own labels`` from the teacher's selected volumes of the moment.
@@ -53,7 +65,8 @@ def measure_steps(name: str, size: str, device: torch.device, runs: int, seconds
             write_voted(voted, pair.target.now.tokens[0], torch.rand(10, *inputs.grid.shape).softmax(0))
             works[f"adaptation step, voted, {precision}"] = adaptation_step(recipe, pair, device, dtype, voted)
             works[f"adaptation step, own labels, {precision}"] = adaptation_step(recipe, pair, device, dtype, None)
-        return measure(works, device, runs=runs, seconds=seconds)
+        timings = measure(works, device, runs=runs, seconds=seconds)
+        return StepCosts(timings, {what: profile_step(works[what], device) for what in PROFILED})
 
 
 def source_step(
