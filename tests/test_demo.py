@@ -24,6 +24,7 @@ def test_the_demo_goes_from_files_to_films_and_reuses_what_exists(
     assert len(json.loads((tmp_path / "results.json").read_text())["rows"]) == 5
     shown = capsys.readouterr().out
     written = [tmp_path / name for name in ("table.md", "results.json", "six.png", "five.png", "six.mp4", "five.mp4")]
+    written.append(tmp_path / "report.html")
     for path in written:
         assert path.stat().st_size > 0
         assert str(path) in shown

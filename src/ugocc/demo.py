@@ -28,6 +28,7 @@ from ugocc.evaluation.evaluate import evaluate
 from ugocc.labels import UNKNOWN
 from ugocc.results import Row, markdown_table, read_results, write_results, write_text
 from ugocc.serving.predictor import Predictor
+from ugocc.serving.report import demo_report
 from ugocc.serving.tables import order
 from ugocc.training.adapt_settings import AdaptRecipe
 from ugocc.training.checkpoint import load_model, read_card
@@ -37,6 +38,7 @@ from ugocc.training.source import SourceRecipe, source_recipe, train_source
 from ugocc.training.stages import adapt_recipe, check_adapts, train_adapt
 from ugocc.viz.film import write_film
 from ugocc.viz.pictures import comparison_picture
+from ugocc.viz.report.scenes import AFTER, BAR, BEFORE
 
 SOURCE: Final = "six"
 TARGET: Final = "five"
@@ -62,6 +64,8 @@ class DemoSettings:
     """Steps of training on the source and of adaptation; the oracle takes as many as both."""
     scenes: int = 1
     """Test scenes of each fleet that are filmed."""
+    report: bool = True
+    """Also write report.html: the table, charts, and volumes to turn in the browser."""
 
 
 def run_demo(settings: DemoSettings) -> list[Row]:
@@ -91,6 +95,9 @@ def run_demo(settings: DemoSettings) -> list[Row]:
     _say(5, "pictures and films", settings.out)
     models = {f"labels of {SOURCE} alone": before, f"adapted to {TARGET}": after, f"labels of {TARGET}": bar}
     shown = [path for fleet in (SOURCE, TARGET) for path in _film(models, settings, fleet)]
+    if settings.report:
+        folders = {BEFORE: before, AFTER: after, BAR: bar}
+        shown.insert(0, demo_report(settings.out, settings.fleets.root, rows, SOURCE, TARGET, folders))
     print(f"\n{table}")
     low, high, most = (_miou(rows, variant) for variant in ("source-only", "full", "oracle"))
     print(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -62,6 +63,8 @@ class Row:
     """IoU of each of the nine classes in percent, null where the class does not occur."""
     seconds: float
     """Wall time of the evaluation."""
+    confusion: list[list[int]] = field(default_factory=list)
+    """Voxels of every class of the truth (rows, free last) by predicted class (columns), same voxels as the IoU."""
     by_distance: dict[str, float | None] = field(default_factory=dict)
     """mIoU per ring of distance from the car, metres ("0-10" ... "30-40"), same voxels."""
     hidden: dict[str, float | None] = field(default_factory=dict)
@@ -115,8 +118,13 @@ def write_results(
         "machine": machine(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    write_text(path, _numbers_in_a_line(json.dumps(content, indent=1)) + "\n")
     return path
+
+
+def _numbers_in_a_line(text: str) -> str:
+    """JSON text whose lists of whole numbers take one line each, as a row of a matrix should."""
+    return re.sub(r"\[\s+(-?\d+(?:,\s+-?\d+)*)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
 
 
 def read_results(path: Path) -> list[Row]:

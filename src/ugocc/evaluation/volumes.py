@@ -62,6 +62,7 @@ class VolumeScores:
             "miou": round(scores.miou, 3),
             "iou_occupied": round(scores.iou_occupied, 3),
             "per_class": {name: known(value) for name, value in zip(CLASSES[:9], scores.per_class, strict=True)},
+            "confusion": scores.confusion.tolist(),
             "by_distance": {ring: known(of_ring.miou) for ring, of_ring in by_distance.items()},
             "hidden": {"miou": known(hidden.miou), "iou_occupied": known(hidden.iou_occupied)},
             "ray_iou": {} if self.rays is None else {k: round(v, 3) for k, v in self.rays.compute().items()},

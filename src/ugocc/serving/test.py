@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from ugocc.data.dataset import FrameDataset
+from ugocc.data.frame import FrameSource
 from ugocc.data.source import open_fleet
 from ugocc.evaluation.evaluate import METRICS, Metric, evaluate
 from ugocc.evaluation.score import score_folder
 from ugocc.results import Row, markdown_table, write_results
+from ugocc.serving.report import started_from, test_report
 from ugocc.training.checkpoint import load_model
 from ugocc.training.progress import progress_callback
 
@@ -44,6 +46,10 @@ class TestSettings:
     """cpu, cuda, mps or auto."""
     cache: Path | None = None
     """Folder of prepared frames."""
+    before: Path | None = None
+    """Model folder to compare with, such as the one before adaptation; it is scored as well."""
+    report: bool = True
+    """Also write <out>/report.html: charts, and volumes to turn in the browser."""
 
 
 @dataclass(frozen=True)
@@ -65,23 +71,17 @@ class ScoreSettings:
 
 
 def test_fleet(settings: TestSettings) -> Row:
-    """Evaluate, print the table, write ``results.json`` and ``table.md``."""
+    """Evaluate, print the table, write ``results.json``, ``table.md`` and ``report.html``."""
     frames = open_fleet(settings.root, settings.split, settings.name, settings.every)
-    model, about = load_model(settings.checkpoint, frames.fleet)
-    data = FrameDataset(frames, model.settings.input, cache=settings.cache)
-    data.check()
-    row = evaluate(
-        model,
-        data,
-        about,
-        split=settings.split,
-        metrics=chosen_metrics(settings.eval),
-        predictions=settings.out / "volumes" if settings.save_predictions else None,
-        workers=settings.workers,
-        accelerator=settings.accelerator,
-        callbacks=[progress_callback(f"test on {frames.fleet}")],
-    )
-    _report(settings.out, row)
+    row = _evaluate(settings, settings.checkpoint, frames)
+    rows = [row]
+    if settings.before is not None:
+        rows.append(_evaluate(replace(settings, save_predictions=False), settings.before, frames))
+    _report(settings.out, rows)
+    if settings.report:
+        before = settings.before or started_from(settings.checkpoint)
+        device = None if settings.accelerator in ("auto", "gpu") else settings.accelerator
+        print(f"report: {test_report(settings.out, rows, settings.checkpoint, before, frames, device)}")
     return row
 
 
@@ -92,7 +92,7 @@ def score_fleet(settings: ScoreSettings) -> Row:
     """Score the files, print the table, write ``results.json`` and ``table.md``."""
     frames = open_fleet(settings.root, settings.split, settings.name)
     row = score_folder(settings.predictions, frames, model=settings.model, split=settings.split)
-    _report(settings.out, row)
+    _report(settings.out, [row])
     return row
 
 
@@ -102,9 +102,26 @@ def chosen_metrics(names: Sequence[str] | str) -> tuple[Metric, ...]:
     return METRICS if "all" in wanted else tuple(m for m in METRICS if m in wanted)
 
 
-def _report(out: Path, row: Row) -> None:
-    write_results(out / "results.json", [row])
-    table = markdown_table([row])
+def _evaluate(settings: TestSettings, checkpoint: Path, frames: FrameSource) -> Row:
+    model, about = load_model(checkpoint, frames.fleet)
+    data = FrameDataset(frames, model.settings.input, cache=settings.cache)
+    data.check()
+    return evaluate(
+        model,
+        data,
+        about,
+        split=settings.split,
+        metrics=chosen_metrics(settings.eval),
+        predictions=settings.out / "volumes" if settings.save_predictions else None,
+        workers=settings.workers,
+        accelerator=settings.accelerator,
+        callbacks=[progress_callback(f"test on {frames.fleet}")],
+    )
+
+
+def _report(out: Path, rows: list[Row]) -> None:
+    write_results(out / "results.json", rows)
+    table = markdown_table(rows)
     (out / "table.md").write_text(table, encoding="utf-8")
     print(table)
     print(f"results: {out / 'results.json'}")

@@ -28,6 +28,7 @@ def bar_chart(
     title: str = "",
     unit: str = "IoU, %",
     size: tuple[int, int] = (1200, 480),
+    fine: bool = False,
 ) -> Picture:
     """Bars side by side: one group per class, one colour per model.
 
@@ -37,6 +38,7 @@ def bar_chart(
         title: above the chart.
         unit: what the values are.
         size: columns and rows.
+        fine: twice the columns and rows, for pages that screens of any resolution show.
 
     Returns:
         (rows, columns, 3) RGB.
@@ -56,7 +58,7 @@ def bar_chart(
             axes.bar(left, right, axes.y(value), SERIES[m % len(SERIES)])
             if label_size:
                 axes.text((left + right) / 2, axes.y(value) - 8, f"{value:.0f}", label_size, MUTED, "mm")
-    return axes.picture()
+    return axes.picture(fine)
 
 
 def line_chart(
@@ -66,6 +68,7 @@ def line_chart(
     y_label: str = "mIoU, %",
     size: tuple[int, int] = (900, 480),
     from_zero: bool = False,
+    fine: bool = False,
 ) -> Picture:
     """Curves over a common axis.
 
@@ -76,6 +79,7 @@ def line_chart(
         y_label: what the values are.
         size: columns and rows.
         from_zero: let the vertical axis begin at zero.
+        fine: as in :func:`bar_chart`.
 
     Returns:
         (rows, columns, 3) RGB.
@@ -89,7 +93,7 @@ def line_chart(
     axes.text((axes.left + axes.right) / 2, axes.bottom + 40, x_label, 14, MUTED, "mm")
     for i, path in enumerate(points.values()):
         axes.curve(path, SERIES[i % len(SERIES)])
-    return axes.picture()
+    return axes.picture(fine)
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
@@ -188,9 +192,9 @@ class _Axes:
             x, y = points[-1]
             self.draw.ellipse([v * _SMOOTH for v in (x - 3.5, y - 3.5, x + 3.5, y + 3.5)], fill=colour)
 
-    def picture(self) -> Picture:
-        """The finished chart."""
-        return np.array(self.image.reduce(_SMOOTH))
+    def picture(self, fine: bool = False) -> Picture:
+        """The finished chart; ``fine`` as it was drawn."""
+        return np.array(self.image if fine else self.image.reduce(_SMOOTH))
 
     def _line(self, points: Sequence[tuple[float, float]], colour: Colour, width: float) -> None:
         scaled = [(x * _SMOOTH, y * _SMOOTH) for x, y in points]

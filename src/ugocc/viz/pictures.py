@@ -159,6 +159,11 @@ def arrange(names: Sequence[str], shapes: Sequence[tuple[int, ...]], width: int,
     Returns:
         Tiles that do not overlap, and the columns they take; they fill the rows of the box as well as they can.
     """
+    return _in_rows(rig_rows(names), shapes, width, height)
+
+
+def rig_rows(names: Sequence[str]) -> list[list[int]]:
+    """Indices of cameras in the rows in which they are shown: those in front above the others, left on the left."""
     count = len(names)
     front = [i for i, name in enumerate(names) if "FRONT" in name.upper()]
     rest = [i for i in range(count) if i not in front]
@@ -170,7 +175,7 @@ def arrange(names: Sequence[str], shapes: Sequence[tuple[int, ...]], width: int,
         lines = 2 if count <= 8 else 3
         each = -(-count // lines)
         rows = [list(range(start, min(start + each, count))) for start in range(0, count, each)]
-    return _in_rows([_left_to_right(names, row) for row in rows], shapes, width, height)
+    return [_left_to_right(names, row) for row in rows]
 
 
 def _left_to_right(names: Sequence[str], row: Sequence[int]) -> list[int]:
