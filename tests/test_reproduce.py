@@ -45,6 +45,12 @@ def test_every_row_of_the_table_is_there(reproduced: Path) -> None:
     assert table.count("bevformer-occ-debug") == 3 + 6  # shares of the gap, and all numbers
 
 
+def test_the_report_shows_what_was_adapted(reproduced: Path) -> None:
+    page = (reproduced / "runs" / "report.html").read_text(encoding="utf-8")
+    assert "What is taken for what on five: flashocc-debug, six to five" in page
+    assert 'id="scenes"' in page
+
+
 def test_what_is_there_is_not_made_again(
     reproduced: Path, tiny_fleets: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -90,10 +90,10 @@ def _pretrain(argv: Sequence[str], texts: dict[str, Any]) -> None:
 
 
 def _adapt(argv: Sequence[str], texts: dict[str, Any]) -> None:
-    from ugocc.training.chain import adapt
+    from ugocc.serving.adapt import adapt_fleet
     from ugocc.training.stages import parse_adapt_recipe
 
-    print(f"model: {adapt(parse_adapt_recipe(argv, **texts))}")
+    print(f"model: {adapt_fleet(parse_adapt_recipe(argv, **texts))}")
 
 
 def _ablate(argv: Sequence[str], texts: dict[str, Any]) -> None:

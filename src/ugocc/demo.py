@@ -28,7 +28,7 @@ from ugocc.evaluation.evaluate import evaluate
 from ugocc.labels import UNKNOWN
 from ugocc.results import Row, markdown_table, read_results, write_results, write_text
 from ugocc.serving.predictor import Predictor
-from ugocc.serving.report import demo_report
+from ugocc.serving.report import demo_report, story_of
 from ugocc.serving.tables import order
 from ugocc.training.adapt_settings import AdaptRecipe
 from ugocc.training.checkpoint import load_model, read_card
@@ -97,7 +97,8 @@ def run_demo(settings: DemoSettings) -> list[Row]:
     shown = [path for fleet in (SOURCE, TARGET) for path in _film(models, settings, fleet)]
     if settings.report:
         folders = {BEFORE: before, AFTER: after, BAR: bar}
-        shown.insert(0, demo_report(settings.out, settings.fleets.root, rows, SOURCE, TARGET, folders))
+        story = story_of(rows, name, SOURCE, TARGET, folders)
+        shown.insert(0, demo_report(settings.out, settings.fleets.root, "test", rows, story))
     print(f"\n{table}")
     low, high, most = (_miou(rows, variant) for variant in ("source-only", "full", "oracle"))
     print(

@@ -12,13 +12,22 @@ from typing import Final, Literal, NamedTuple
 
 import torch
 
-from ugocc.ablation import AblationSettings, base_recipe, check_names, file_name, result_file, run_variant
+from ugocc.ablation import (
+    AblationSettings,
+    base_recipe,
+    check_names,
+    file_name,
+    result_file,
+    run_variant,
+    train_variant,
+)
 from ugocc.errors import DataError
 from ugocc.gaps import gap_table
 from ugocc.models.assemble import build_model, model_settings
 from ugocc.models.example import example_batch
 from ugocc.provenance import code_digest, data_digest
 from ugocc.results import Row, markdown_table, write_text
+from ugocc.serving.report import KEYS, Story, reproduce_report, story_of
 from ugocc.serving.tables import order
 from ugocc.training.source import source_recipe, supervised_losses
 
@@ -56,6 +65,8 @@ class ReproduceSettings:
     """Steps of the three stages; by default the recipe's."""
     plan: bool = False
     """Say what is missing and how long it will take, and do nothing."""
+    report: bool = True
+    """Also write <out>/report.html: charts of all networks, and volumes of the adapted ones to turn in the browser."""
 
 
 class Job(NamedTuple):
@@ -102,7 +113,24 @@ def reproduce(settings: ReproduceSettings) -> list[Row]:
     table = f"{gap_table(by_direction)}\n{markdown_table(rows)}"
     write_text(settings.out / "table.md", table)
     print(f"\n{table}\nresults: {settings.publish}")
+    if settings.report:
+        told = stories(settings, rows)
+        print(f"report: {reproduce_report(settings.out, settings.fleets, settings.split, rows, told)}")
     return rows
+
+
+def stories(settings: ReproduceSettings, rows: Sequence[Row]) -> dict[str, Story]:
+    """What the report tells of every network that was adapted, by name and direction; models of the first seed."""
+    told = {}
+    seed = settings.seeds[0]
+    for job in jobs(settings):
+        if job.variant == "full" and job.seed == seed:
+            source, target = job.direction.split("-")
+            how = ablation(settings, job.model)
+            models = {key: train_variant(how, job.direction, variant, seed) for key, variant in KEYS.items()}
+            name = f"{job.model}-{settings.size}"
+            told[f"{name}, {source} to {target}"] = story_of(rows, name, source, target, models)
+    return told
 
 
 def jobs(settings: ReproduceSettings) -> list[Job]:

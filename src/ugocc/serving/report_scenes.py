@@ -6,8 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ugocc.adaptation.views import views_of
+from ugocc.adaptation.visibility import voxels_in_pictures
 from ugocc.data.frame import Frame, FrameSource
 from ugocc.data.occupancy import label_on_grid
+from ugocc.data.prepare import InputSettings, prepare
+from ugocc.data.transforms import make_sample
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.labels import UNKNOWN
 from ugocc.serving.predictor import Predictor
@@ -72,9 +79,17 @@ def _first_scene(frames: FrameSource) -> list[Frame]:
 
 def _moment(frame: Frame, predictors: dict[str, Predictor], grid: VoxelGrid, labelled: bool) -> Moment:
     volumes = {key: predictor(frame).classes for key, predictor in predictors.items()}
-    seen = None
     if labelled and frame.occupancy is not None:
         label = label_on_grid(frame.occupancy(), frame.occupancy_grid, grid)
         volumes[TRUTH] = label.semantics
         seen = label.camera_mask & (label.semantics != UNKNOWN)
+    else:
+        seen = _in_pictures(frame, next(iter(predictors.values())).model.settings.input)
     return Moment(frame.token, [(camera.name, camera.image()) for camera in frame.cameras], volumes, seen)
+
+
+def _in_pictures(frame: Frame, settings: InputSettings) -> NDArray[np.bool_]:
+    """(X, Y, Z) voxels in the field of view of a camera, as far as that is known without labels."""
+    batch = make_sample(prepare(frame, settings, labelled=False), settings)
+    seen: NDArray[np.bool_] = voxels_in_pictures(views_of(batch), settings.grid)[0].numpy()
+    return seen

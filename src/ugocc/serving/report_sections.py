@@ -9,6 +9,7 @@ from statistics import fmean
 import numpy as np
 
 from ugocc.gaps import gap_closed
+from ugocc.labels import CLASSES
 from ugocc.results import Row, markdown_table
 from ugocc.serving.tables import class_means
 from ugocc.viz.report import figures
@@ -61,8 +62,21 @@ def classes_section(charts: Mapping[str, Groups]) -> Section:
     for title, groups in charts.items():
         bars = {name: class_means(rows) for name, rows in groups.items() if rows}
         if bars:
-            drawn.append(figures.class_bars(bars, title))
+            drawn.append(figures.bars(bars, ["mean", *CLASSES[:9]], title))
     return Section("Classes", "".join(drawn))
+
+
+def networks_section(rows: Sequence[Row], variants: Sequence[str], fleets: Sequence[str]) -> Section:
+    """mIoU of every network of a family, a chart per fleet."""
+    names = list(dict.fromkeys(row.model for row in rows))
+    drawn = []
+    for fleet in fleets:
+        scores = {
+            v: [_miou([r for r in rows if (r.model, r.variant) == (n, v)], fleet) for n in names] for v in variants
+        }
+        known = {v: values for v, values in scores.items() if any(value is not None for value in values)}
+        drawn.append(figures.bars(known, names, f"mIoU on {fleet}", "mIoU, %"))
+    return Section("Networks", "".join(drawn), "Means over seeds and over what was learned from, where that differs.")
 
 
 def confusion_section(groups: Groups, fleet: str) -> Section | None:

@@ -66,3 +66,5 @@ class RunSettings:
     """Steps between checkpoints to resume from."""
     log_every: int = 20
     """Steps between points of the TensorBoard curves."""
+    report: bool = True
+    """Let ``ugocc adapt`` write <run>/report.html, the page about what adaptation changed."""

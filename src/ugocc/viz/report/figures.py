@@ -30,9 +30,9 @@ def table(markdown: str) -> str:
     return f"<div class=scroll><table>{''.join(rows)}</table></div>"
 
 
-def class_bars(models: Mapping[str, Sequence[float | None]], title: str) -> str:
-    """IoU of mIoU's mean and of every class, one colour per model."""
-    return _image(bar_chart(models, ["mean", *CLASSES[:9]], title, fine=True), title)
+def bars(models: Mapping[str, Sequence[float | None]], groups: Sequence[str], title: str, unit: str = "IoU, %") -> str:
+    """One group of bars per class or network, one colour per model."""
+    return _image(bar_chart(models, groups, title, unit, fine=True), title)
 
 
 def curves(lines: Mapping[str, Curve], title: str, unit: str) -> str:
