@@ -2,7 +2,7 @@
 import { EMPTY } from "./voxels.js";
 
 const FREE = 9;
-const UNKNOWN = 255;
+export const UNKNOWN = 255;
 
 const RIGHT = [205, 211, 219];
 const ERRORS = [
@@ -24,13 +24,14 @@ const CHANGES = [
   { name: "now occupied", colour: [40, 160, 90] },
 ];
 
-// Choices for a scene: { key, name, caption, legend or null, kinds(moment) -> class or kind per voxel, filter }.
+// Choices for a scene: { key, name, caption, legend or null, of(moment): class or kind per voxel, shows: keys of the
+// volumes that are compared }.
 // A volume is { key, name, caption }; keys "truth", "before" and "after" have a meaning, others are shown alone.
 export function layersOf(scene) {
   const known = new Set(scene.volumes.map((v) => v.key));
   const layers = scene.volumes.map((v) => ({ ...v, legend: null, of: (m) => m.volumes[v.key] }));
-  const compared = (key, name, caption, legend, compare, a, b) =>
-    layers.push({ key, name, caption, legend, of: (m) => compare(m.volumes[a], m.volumes[b], m.volumes.truth), shows: [a, b] });
+  const compared = (key, name, caption, legend, compare, ...shows) =>
+    layers.push({ key, name, caption, legend, shows, of: (m) => compare(...shows.map((key) => m.volumes[key])) });
   if (known.has("truth")) {
     for (const v of scene.volumes) {
       if (v.key === "truth") continue;
@@ -39,8 +40,9 @@ export function layersOf(scene) {
     }
   }
   if (known.has("before") && known.has("after")) {
-    const [legend, compare] = known.has("truth") ? [REPAIRS, repairs] : [CHANGES, changes];
-    compared("change", "Change", "what adaptation changed", legend, compare, "before", "after");
+    const caption = "what adaptation changed";
+    if (known.has("truth")) compared("change", "Change", caption, REPAIRS, repairs, "before", "after", "truth");
+    else compared("change", "Change", caption, CHANGES, changes, "before", "after");
   }
   return layers;
 }
@@ -58,21 +60,16 @@ export function visibleKinds(layer, moment, shown, seenOnly) {
   return kinds;
 }
 
-// Corners in metres of the part of a grid that is marked in mask, or of all of it.
+// Corners in metres of a grid, forwards and backwards only as far as anything is marked in mask.
 export function boxOf({ lower, shape, voxel_size }, mask) {
-  const first = [Infinity, Infinity, Infinity];
-  const last = [-Infinity, -Infinity, -Infinity];
-  const [, ny, nz] = shape;
-  mask?.forEach((marked, i) => {
-    if (!marked) return;
-    [Math.floor(i / (ny * nz)), Math.floor(i / nz) % ny, i % nz].forEach((index, axis) => {
-      first[axis] = Math.min(first[axis], index);
-      last[axis] = Math.max(last[axis], index + 1);
-    });
-  });
-  const whole = first[0] > last[0];
-  const at = (index, axis) => lower[axis] + index * voxel_size;
-  return { lower: (whole ? [0, 0, 0] : first).map(at), upper: (whole ? shape : last).map(at) };
+  const slab = shape[1] * shape[2];
+  const first = mask?.includes(1) ? mask.indexOf(1) : 0;
+  const last = mask?.includes(1) ? mask.lastIndexOf(1) : shape[0] * slab - 1;
+  const upper = lower.map((low, axis) => low + shape[axis] * voxel_size);
+  return {
+    lower: [lower[0] + Math.floor(first / slab) * voxel_size, ...lower.slice(1)],
+    upper: [lower[0] + (Math.floor(last / slab) + 1) * voxel_size, ...upper.slice(1)],
+  };
 }
 
 // A prediction against the truth; what nobody knows cannot be wrong.
@@ -88,7 +85,7 @@ function errors(predicted, truth) {
 function repairs(before, after, truth) {
   return truth.map((t, i) => {
     const [was, is] = [before[i] === t, after[i] === t];
-    if (t === UNKNOWN || (before[i] === FREE && after[i] === FREE)) return EMPTY;
+    if (t === UNKNOWN || (t === FREE && was && is)) return EMPTY;
     return was ? (is ? 0 : 2) : is ? 1 : 3;
   });
 }

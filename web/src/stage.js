@@ -4,6 +4,7 @@ import {
   WebGLRenderer,
 } from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
+import { voxelAt } from "./pick.js";
 import { voxelGeometry, voxelMaterial } from "./voxels.js";
 
 const PAPER = new Color(0.965, 0.973, 0.984);
@@ -13,7 +14,7 @@ export class Stage {
   constructor(canvas, panes, car) {
     this.canvas = canvas;
     this.panes = panes;
-    this.renderer = new WebGLRenderer({ canvas, antialias: true, preserveDrawingBuffer: true });
+    this.renderer = new WebGLRenderer({ canvas, antialias: true });
     this.renderer.outputColorSpace = "srgb-linear"; // colours are given as they are to appear
     this.renderer.setPixelRatio(Math.min(window.devicePixelRatio, 2));
     this.renderer.setScissorTest(true);
@@ -36,21 +37,47 @@ export class Stage {
 
   // Look from behind and above at a box { lower, upper } of the ego frame, as the pictures do; top: straight down.
   look({ lower, upper }, top = false) {
-    const middle = lower.map((low, axis) => (low + upper[axis]) / 2);
+    const corners = [0, 1, 2, 3, 4, 5, 6, 7].map(
+      (bits) => new Vector3(...lower.map((low, axis) => (bits & (1 << axis) ? upper[axis] : low))),
+    );
+    const away = top ? new Vector3(-0.001, 0, 1) : new Vector3(-0.79, 0, 0.61);
     const span = Math.max(upper[0] - lower[0], upper[1] - lower[1]);
-    this.controls.target.set(middle[0], middle[1], 0);
-    const away = top ? new Vector3(-0.001, 0, 1.5) : new Vector3(-1.02, 0, 0.78);
-    this.camera.position.copy(this.controls.target).addScaledVector(away, span);
-    this.controls.maxDistance = 4 * span;
+    const pane = this.panes[0].getBoundingClientRect();
+    this.camera.aspect = pane.width / pane.height || 1;
+    this.camera.updateProjectionMatrix();
+    this.controls.target.set((lower[0] + upper[0]) / 2, (lower[1] + upper[1]) / 2, 0);
+    // Away until every corner is in the picture, below the buttons.
+    for (let distance = 0.5 * span; distance < 4 * span; distance *= 1.03) {
+      this.camera.position.copy(this.controls.target).addScaledVector(away, distance);
+      this.camera.lookAt(this.controls.target);
+      this.camera.updateMatrixWorld();
+      const seen = corners.map((corner) => corner.clone().project(this.camera));
+      if (seen.every(({ x, y, z }) => Math.abs(x) < 1.02 && Math.abs(y) < 0.94 && z < 1)) break;
+    }
+    this.controls.maxDistance = 5 * span;
     this.controls.update();
     this.draw();
   }
 
-  show(view, kinds, grid, palette) {
-    const { mesh } = this.views[view];
+  show(index, kinds, grid, palette) {
+    const view = this.views[index];
+    const { mesh } = view;
+    Object.assign(view, { kinds, grid });
     mesh.geometry.dispose();
     mesh.geometry = voxelGeometry(kinds, grid, palette);
     this.draw();
+  }
+
+  // Index of the voxel drawn at a point of the window, or -1.
+  at(clientX, clientY) {
+    for (const [i, pane] of this.panes.entries()) {
+      const box = pane.getBoundingClientRect();
+      const x = (2 * (clientX - box.left)) / box.width - 1;
+      const y = 1 - (2 * (clientY - box.top)) / box.height;
+      const { kinds, grid } = this.views[i];
+      if (kinds && Math.abs(x) < 1 && Math.abs(y) < 1) return voxelAt([x, y], this.camera, kinds, grid);
+    }
+    return -1;
   }
 
   draw() {

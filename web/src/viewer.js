@@ -1,10 +1,11 @@
 // The controls of the page around the stage: scene, moment, what each pane shows, classes, mask, cameras.
 import { momentOf, readScenes } from "./data.js";
-import { boxOf, layersOf, visibleKinds } from "./layers.js";
+import { UNKNOWN, boxOf, layersOf, visibleKinds } from "./layers.js";
 import { Stage } from "./stage.js";
 
 const find = (selector) => document.querySelector(selector);
 const PLAY_MS = 500;
+const EMPTY_SPACE = { name: "free", colour: [255, 255, 255] };
 
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -39,6 +40,8 @@ class Viewer {
     find("#behind").addEventListener("click", () => this.look());
     find("#above").addEventListener("click", () => this.look(true));
     find("#large").addEventListener("click", () => find("#large").close());
+    find("#volumes").addEventListener("pointermove", (event) => this.tell(event));
+    find("#volumes").addEventListener("pointerleave", () => (find("#tip").hidden = true));
     this.open(0);
   }
 
@@ -132,6 +135,24 @@ class Viewer {
   // At what is known to be seen, or at the whole grid.
   look(top = false) {
     this.stage.look(boxOf(this.scene.grid, find("#seen").checked ? this.moment.seen : null), top);
+  }
+
+  // What every volume says of the voxel under the pointer.
+  tell(event) {
+    const index = event.buttons || !this.moment ? -1 : this.stage.at(event.clientX, event.clientY);
+    const tip = find("#tip");
+    tip.hidden = index < 0;
+    if (tip.hidden) return;
+    const lines = this.scene.volumes.map(({ key, name }) => {
+      const { name: called, colour } = this.classes[this.moment.volumes[key][index]] ?? EMPTY_SPACE;
+      return make("div", {}, swatch(colour), `${name}: ${called}`);
+    });
+    if (this.moment.volumes.truth?.[index] === UNKNOWN) lines.at(-1).lastChild.data = "Truth: unknown";
+    tip.replaceChildren(...lines);
+    const stage = find(".stage").getBoundingClientRect();
+    const left = event.clientX - stage.left;
+    tip.style.left = `${left + (left > stage.width - 220 ? -tip.offsetWidth - 12 : 14)}px`;
+    tip.style.top = `${event.clientY - stage.top + 14}px`;
   }
 
   enlarge(camera) {

@@ -142,6 +142,9 @@ def test_report(
     named = {row.variant: [row]} if len(rows) == 1 else {"before": [rows[1]], "after": [row]}
     sections = [
         results_section(rows),
+        None
+        if before is None or len(rows) == 1
+        else gap_section(rows[1:], rows[:1], [], row.train_fleet, row.eval_fleet),
         classes_section({f"Classes on {row.eval_fleet} ({row.split})": named}),
         confusion_section(named, row.eval_fleet),
         curves_section({row.variant: checkpoint.parent}, checkpoint.parent),

@@ -40,14 +40,20 @@ def gap_section(before: Sequence[Row], after: Sequence[Row], bar: Sequence[Row],
     """
     names = ("before", "after", f"with labels of {target}")
     scores = [_miou(rows, target) for rows in (before, after, bar)]
+    at_home = [_miou(before, source), _miou(after, source), None]  # the bar is a stranger on the source
+    known = any(score is not None for score in at_home)
     lines = [f"| mIoU | on {source} | on {target} | gap |", "|---|--:|--:|--:|"]
-    for name, rows, on_target in zip(names, (before, after, bar), scores, strict=True):
-        at_home = None if rows is bar else _miou(rows, source)  # where the bar is a stranger
-        gap = None if at_home is None or on_target is None else at_home - on_target
-        if on_target is not None:
-            lines.append(f"| {name} | {_number(at_home)} | {_number(on_target)} | {_number(gap)} |")
+    if not known:
+        lines = [f"| mIoU | on {target} |", "|---|--:|"]
+    for name, home, score in zip(names, at_home, scores, strict=True):
+        if score is not None:
+            gap = None if home is None else home - score
+            cells = [_number(home), _number(score), _number(gap)] if known else [_number(score)]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
     low, high, most = scores
-    drawn, note = "", f"mIoU of {source}, whose labels were learned from, less that of {target}, which had none."
+    drawn, note = "", f"mIoU on {target}, no label of which was learned from."
+    if known:
+        note = f"The gap is mIoU on {source}, whose labels were learned from, less that on {target}, which had none."
     if low is not None and high is not None:
         drawn = figures.gap_bar(low, high, most, names)
         share = None if most is None else gap_closed(high, low, most)

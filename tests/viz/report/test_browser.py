@@ -138,6 +138,20 @@ def test_dragging_turns_both_views(page) -> None:
         assert not np.array_equal(then, now)
 
 
+def test_a_voxel_says_what_it_is(page) -> None:
+    page.click("#above")
+    _, after = drawn(page)
+    lit = after.astype(float) / np.linalg.norm(after, axis=-1, keepdims=True).clip(1)
+    rows, columns = np.nonzero(lit @ (np.array(BLUE) / np.linalg.norm(BLUE)) > 0.995)
+    box = page.locator(".stage").bounding_box()
+    left = box["x"] + round(box["width"]) - after.shape[1]
+    page.mouse.move(left + float(np.median(columns)), box["y"] + 80 + float(np.median(rows)))
+    said = page.locator("#tip").inner_text().split("\n")
+    assert said == ["Before: free", "After: vehicle", "Truth: vehicle"]
+    page.mouse.move(5, 5)
+    assert not page.locator("#tip").is_visible()
+
+
 def test_errors_have_their_own_colours(page) -> None:
     right = page.locator(".pane").nth(1)
     right.locator("[data-layer='errors-before']").click()
