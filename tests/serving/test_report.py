@@ -17,9 +17,11 @@ from ugocc.models.assemble import build_model, model_settings
 from ugocc.results import Row, read_results, write_results
 from ugocc.serving.adapt import adapt_fleet
 from ugocc.serving.report import REPORT, story_of
+from ugocc.serving.report_sections import networks_section
 from ugocc.serving.test import TestSettings, test_fleet
 from ugocc.training.checkpoint import save_model
 from ugocc.training.stages import parse_adapt_recipe
+from ugocc.viz.report import figures
 
 
 def scenes_in(path: Path) -> list[dict]:
@@ -116,6 +118,19 @@ def test_a_story_takes_the_rows_of_its_direction() -> None:
     other = [row("source-only", "five", "six", 11), row("full", "five", "six", 21), row("oracle", "six", "six", 31)]
     story = story_of([*other, *rows], "m", "six", "five", {})
     assert [r.miou for group in story.rows.values() for r in group] == [10, 20, 30]
+
+
+def test_networks_are_compared_on_fleets_they_have_no_labels_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    charts = []
+    monkeypatch.setattr(figures, "bars", lambda models, groups, *texts: charts.append((models, groups)) or "")
+    rows = [
+        row("source-only", "six", "five", 10),
+        row("source-only", "five", "five", 40),
+        row("full", "six", "five", 20),
+    ]
+    rows += [row("oracle", "five", "five", 30), row("oracle", "six", "five", 12)]
+    networks_section(rows, ("source-only", "full", "oracle"), ["five"])
+    assert charts == [({"source-only": [10], "full": [20], "oracle": [30]}, ["m"])]
 
 
 def test_a_confusion_takes_a_line_for_each_class(tmp_path: Path) -> None:

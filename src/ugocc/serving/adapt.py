@@ -12,6 +12,7 @@ from ugocc.adaptation.label_free import LabelFreeScores, label_free_scores
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
 from ugocc.labels import CLASSES, FREE
+from ugocc.serving.predictor import default_device
 from ugocc.serving.report import REPORT, described, there
 from ugocc.serving.report_scenes import Network, scene_of
 from ugocc.serving.report_sections import curves_section
@@ -107,7 +108,7 @@ def _score(model: Path, name: str, fleet: FleetSettings, cache: Path | None) -> 
     network, _ = load_model(model, name)
     frames = open_fleet(fleet.root, fleet.split, fleet.name, fleet.every)
     data = FrameDataset(frames, network.settings.input, cache=cache, labelled=False)
-    return label_free_scores(network, data, spaced(len(data), FRAMES))
+    return label_free_scores(network.to(default_device()), data, spaced(len(data), FRAMES))
 
 
 def _choice_section(card: dict[str, object]) -> Section | None:

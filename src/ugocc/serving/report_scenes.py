@@ -15,6 +15,7 @@ from ugocc.data.frame import Frame, FrameSource
 from ugocc.data.occupancy import label_on_grid
 from ugocc.data.prepare import InputSettings, prepare
 from ugocc.data.transforms import make_sample
+from ugocc.errors import DataError
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.labels import UNKNOWN
 from ugocc.serving.predictor import Predictor
@@ -53,11 +54,18 @@ def scene_of(
         moments: how many at most.
         labelled: show the truth of frames that have one; False reads no label.
         device: torch device; by default the best there is.
+
+    Raises:
+        DataError: networks that predict different grids.
     """
     drive = _first_scene(frames)
     chosen = [drive[i] for i in spaced(len(drive), moments)]
     predictors = {n.key: Predictor.from_pretrained(n.folder, device, frames.fleet) for n in networks}
-    grid = next(iter(predictors.values())).model.settings.input.grid
+    grid = predictors[networks[0].key].model.settings.input.grid
+    for network in networks:
+        own = predictors[network.key].model.settings.input.grid
+        if own != grid:
+            raise DataError(network.folder, "model.input.grid", own, f"the grid of {networks[0].folder}: {grid}")
     captions = {n.key: n.caption for n in networks}
     found = [_moment(frame, predictors, grid, labelled) for frame in chosen]
     alone = {AFTER: "Prediction"} if BEFORE not in captions else {}
