@@ -124,6 +124,13 @@ def _predict(argv: Sequence[str], texts: dict[str, Any]) -> None:
     predict_fleet(parse_settings(PredictSettings, argv, **texts))
 
 
+def _export(argv: Sequence[str], texts: dict[str, Any]) -> None:
+    from ugocc.config import parse_settings
+    from ugocc.serving.export import ExportSettings, export_model
+
+    export_model(parse_settings(ExportSettings, argv, **texts))
+
+
 def _view(argv: Sequence[str], texts: dict[str, Any]) -> None:
     from ugocc.config import parse_settings
     from ugocc.viz.fleet import ViewSettings, view_fleet
@@ -227,6 +234,11 @@ VERBS: Mapping[str, Verb | Mapping[str, Verb]] = {
         _predict,
         "Predict volumes for a nuScenes, Waymo or own-fleet folder; write files, pictures and films.",
         "ugocc predict --checkpoint runs/try/model --root data/embedded/five --split val --limit 5",
+    ),
+    "export": Verb(
+        _export,
+        "Write a model as ONNX or torch.export, in float32 or int8, for ONNX Runtime, OpenVINO and others.",
+        "ugocc export --checkpoint runs/demo/full/model --root data/embedded/five --out runs/export",
     ),
     "view": Verb(
         _view,

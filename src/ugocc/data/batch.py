@@ -67,6 +67,11 @@ class Batch:
         """The same batch on another device."""
         return self._each(lambda value: value.to(device, non_blocking=True))
 
+    def pick(self, sample: int) -> Batch:
+        """One sample as a batch of its own."""
+        picked = self._each(lambda value: value[sample : sample + 1])
+        return replace(picked, tokens=self.tokens[sample : sample + 1])
+
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory."""
         return self._each(Tensor.pin_memory)

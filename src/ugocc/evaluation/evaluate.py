@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from lightning import LightningModule, Trainer
@@ -24,17 +24,29 @@ from ugocc.evaluation.volumes import VOLUME_METRICS, VolumeMetric, VolumeScores
 from ugocc.labels import UNKNOWN
 from ugocc.models.assemble import OccupancyModel
 from ugocc.models.cost import peak_bytes
+from ugocc.models.prediction import Prediction
+from ugocc.models.settings import ModelSettings
 from ugocc.results import Row, hardware
 
 Metric = VolumeMetric | Literal["depth"]
 METRICS: tuple[Metric, ...] = (*VOLUME_METRICS, "depth")
 
 
+class Network(Protocol):
+    """What predicts: a network of ours, or a graph that was exported from one."""
+
+    settings: ModelSettings
+
+    def __call__(self, batch: Batch) -> Prediction:
+        """Predict every sample of a batch."""
+        ...
+
+
 class Evaluation(LightningModule):
     """Feeds the predictions of a network to the metrics, and to files if asked."""
 
     def __init__(
-        self, model: OccupancyModel, frames: FrameSource, metrics: Sequence[Metric], predictions: Path | None
+        self, model: Network, frames: FrameSource, metrics: Sequence[Metric], predictions: Path | None
     ) -> None:
         super().__init__()
         self.model = model
@@ -76,7 +88,7 @@ class Evaluation(LightningModule):
 
 
 def evaluate(
-    model: OccupancyModel,
+    model: Network,
     data: FrameDataset,
     about: dict[str, Any],
     *,
@@ -136,7 +148,7 @@ def evaluate(
         steps=about.get("steps_with_earlier_stages", about.get("steps", 0)),
         weights_sha256=about.get("weights_sha256", ""),
         latency_ms=round(1000 * median(task.seconds), 1),
-        memory_mib=round(peak_bytes(model.cpu(), cameras) / 2**20, 1),
-        hardware=f"{hardware(trainer.strategy.root_device)}, float32",
+        memory_mib=round(peak_bytes(model.cpu(), cameras) / 2**20, 1) if isinstance(model, OccupancyModel) else 0.0,
+        hardware=f"{hardware(trainer.strategy.root_device)}, {about.get('runtime', 'float32')}",
         **task.volumes.numbers(),
     )

@@ -14,7 +14,7 @@ from ugocc.models.blocks import resize
 from ugocc.models.cameras import Cameras
 from ugocc.models.deformable import SamplingPoints, deformable_sum
 from ugocc.models.depth_net import depth_bins
-from ugocc.models.pillars import Sight, look, pillar_anchors
+from ugocc.models.pillars import Sight, look, pack, pillar_anchors
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,18 @@ class BevAttention(nn.Module):
         Returns:
             (B, C, X, Y, Z) refined.
         """
-        above = F.avg_pool2d(volume.mean(dim=4), self.stride)
-        query = above.flatten(2).transpose(1, 2) + self.embedding
-        position = (self.rows + self.columns).flatten(0, 1)
+        query, position = self.queries(volume)
         query = self.norms[0](query + self.among_queries(query, position))
         sight = look(cameras, self.anchors)
         query = self.norms[1](query + self.to_images(query + position, context, (depth, bins), cameras.sample, sight))
         query = self.norms[2](query + self.within(query))
         found = query.transpose(1, 2).unflatten(2, self.shape)
         return volume + resize(found, (volume.shape[2], volume.shape[3]))[..., None]
+
+    def queries(self, volume: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, Q, C) queries of a volume, and (Q, C) their position on the ground plan."""
+        above = F.avg_pool2d(volume.mean(dim=4), self.stride)
+        return above.flatten(2).transpose(1, 2) + self.embedding, (self.rows + self.columns).flatten(0, 1)
 
 
 class QueryAttention(nn.Module):
@@ -149,31 +152,37 @@ class ImageAttention(nn.Module):
             sight: the anchors in every camera.
         """
         count, queries, _ = query.shape
-        # Only pairs of a camera and a query that it sees are worked on. They are packed to the front, camera by
-        # camera; the places left over hold query 0 and are never read.
-        seen = sight.visible.any(dim=-1)
-        camera, place = seen.nonzero(as_tuple=True)
-        rank = (seen.cumsum(dim=1) - 1)[camera, place]
-        most = max(1, int(seen.sum(dim=1).max()))
-        packed = torch.zeros(len(sample), most, dtype=torch.int64, device=sample.device)
-        packed[camera, rank] = place
-        row = torch.arange(len(sample), device=sample.device)[:, None]
-        anchors = sight.places[row, packed]
-        likely = sight.visible[row, packed].to(anchors.dtype)
+        packed = pack(sight, sample, count)
+        likely = packed.visible.to(packed.places.dtype)
         if depth is not None:
             probabilities, bins = depth
-            bin, inside = depth_bins(sight.distances[row, packed], bins)
-            likely = likely * inside * probability_at(probabilities, anchors, bin)
-        owner = sample[:, None] * queries + packed
+            bin, inside = depth_bins(packed.distances, bins)
+            likely = likely * inside * probability_at(probabilities, packed.places, bin)
+        found = self.samples(query, context, likely, packed.places, packed.owner)
+        # A bag per query: unlike a scattered addition it is summed in one order on every device.
+        found = F.embedding_bag(packed.entries, found.flatten(0, 1), packed.starts, mode="mean")
+        return self.result(found.view(count, queries, -1))
+
+    def samples(self, query: Tensor, context: Tensor, likely: Tensor, anchors: Tensor, owner: Tensor) -> Tensor:
+        """What queries find in one camera each.
+
+        Args:
+            query: (B, Q, C), position included.
+            context: (M, C, h, w).
+            likely: (M, K, A) how much of what is found around an anchor counts.
+            anchors: (M, K, A, 2) places of the anchors in the image, as fractions.
+            owner: (M, K) int64 row of the query among those of all samples.
+
+        Returns:
+            (M, K, C).
+        """
         offsets, weights = (x.flatten(0, 1)[owner] for x in self.points(query))
         around = (anchors.shape[2], -1)
         cells = offsets.new_tensor([context.shape[3], context.shape[2]])
         places = anchors[:, :, None, :, None] + offsets.unflatten(3, around) / cells
         weights = weights.unflatten(3, around) * likely[:, :, None, :, None]
         maps = self.value(context.movedim(1, -1)).movedim(-1, 1)
-        found = deformable_sum(maps, places.flatten(3, 4), weights.flatten(3, 4))
-        found = _mean_per_owner(found.flatten(0, 1), camera * most + rank, owner[camera, rank], count * queries)
-        return self.result(found.view(count, queries, -1))
+        return deformable_sum(maps, places.flatten(3, 4), weights.flatten(3, 4))
 
 
 def probability_at(depth: Tensor, places: Tensor, bins: Tensor) -> Tensor:
@@ -199,13 +208,3 @@ def probability_at(depth: Tensor, places: Tensor, bins: Tensor) -> Tensor:
             index = (start * rows + row.long()) * columns + column.long()
             total = total + down * across * flat.index_select(0, index.flatten()).view(index.shape)
     return total
-
-
-def _mean_per_owner(values: Tensor, entries: Tensor, owners: Tensor, count: int) -> Tensor:
-    """(count, C) mean of the rows ``entries`` (K,) of values (R, C) that belong to each owner (K,), zero for none.
-
-    A bag per owner: unlike a scattered addition it is summed in one order on every device.
-    """
-    owners, order = torch.sort(owners, stable=True)
-    starts = torch.searchsorted(owners, torch.arange(count, device=owners.device))
-    return F.embedding_bag(entries[order], values, starts, mode="mean")

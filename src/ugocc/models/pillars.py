@@ -26,6 +26,50 @@ class Sight:
     """(M, Q, A) bool, in front of the camera and inside its image."""
 
 
+@dataclass(frozen=True)
+class PackedSight:
+    """The pairs of a camera and a pillar that it sees, camera by camera, K places for each; what is left over of a
+    camera's places holds pillar 0 and is never read."""
+
+    owner: Tensor
+    """(M, K) int64 row of the pillar's query among those of all samples, sample after sample."""
+    places: Tensor
+    """(M, K, A, 2) as in :class:`Sight`."""
+    distances: Tensor
+    """(M, K, A) as in :class:`Sight`."""
+    visible: Tensor
+    """(M, K, A) bool, as in :class:`Sight`."""
+    entries: Tensor
+    """(P,) int64 which of the M x K places each pair has, sorted by owner."""
+    starts: Tensor
+    """(B * Q,) int64 the pairs of query i begin here, and end where those of the next begin."""
+
+
+@torch.no_grad()
+def pack(sight: Sight, sample: Tensor, samples: int) -> PackedSight:
+    """Keep what is seen.
+
+    Args:
+        sight: of M cameras.
+        sample: (M,) the sample of each camera.
+        samples: how many there are.
+    """
+    seen = sight.visible.any(dim=-1)
+    queries = seen.shape[1]
+    camera, place = seen.nonzero(as_tuple=True)
+    rank = (seen.cumsum(dim=1) - 1)[camera, place]
+    most = max(1, int(seen.sum(dim=1).max()))
+    packed = torch.zeros(len(sample), most, dtype=torch.int64, device=sample.device)
+    packed[camera, rank] = place
+    row = torch.arange(len(sample), device=sample.device)[:, None]
+    owner = sample[:, None] * queries + packed
+    owners, order = torch.sort(owner[camera, rank], stable=True)
+    starts = torch.searchsorted(owners, torch.arange(samples * queries, device=owners.device))
+    entries = (camera * most + rank)[order]
+    seen_by = (sight.places[row, packed], sight.distances[row, packed], sight.visible[row, packed])
+    return PackedSight(owner, *seen_by, entries, starts)
+
+
 def pillar_anchors(grid: VoxelGrid, shape: tuple[int, int], heights: tuple[float, ...]) -> Tensor:
     """(X * Y, A, 3) float32 metres in the volume's frame: above the middle of each cell, at each height."""
     (left, near, _), (right, far, _) = grid.lower, grid.upper

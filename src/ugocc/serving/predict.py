@@ -17,6 +17,7 @@ from ugocc.data.occupancy import label_on_grid
 from ugocc.data.source import open_fleet
 from ugocc.evaluation.files import write_prediction
 from ugocc.labels import UNKNOWN
+from ugocc.serving.exported import Precision, Runtime
 from ugocc.serving.predictor import PredictedVolume, Predictor
 from ugocc.viz.film import write_film
 from ugocc.viz.pictures import prediction_picture
@@ -27,7 +28,7 @@ class PredictSettings:
     """Prediction of a folder of recordings."""
 
     checkpoint: Path = Path("runs/demo/full/model")
-    """Model folder (model.json and model.safetensors)."""
+    """Model folder (model.json and model.safetensors), or one that ``ugocc export`` wrote."""
     root: Path = Path("data/embedded/five")
     """Folder of the recordings: nuScenes, Waymo v2 or own-fleet layout; labels are not needed."""
     split: str = "train"
@@ -44,12 +45,18 @@ class PredictSettings:
     """Film of every scene: mp4 (needs the extra film), gif, webp, or none."""
     device: str | None = None
     """cpu, cuda, mps; by default the best there is."""
+    runtime: Runtime = "onnxruntime"
+    """What runs the checkpoint if ``ugocc export`` wrote it."""
+    precision: Precision = "float32"
+    """Of an exported graph: bfloat16 where the runtime can."""
 
 
 def predict_fleet(settings: PredictSettings) -> None:
     """Write volumes and pictures of every frame, and a film of every scene."""
     frames = open_fleet(settings.root, settings.split, settings.name)
-    predictor = Predictor.from_pretrained(settings.checkpoint, settings.device, frames.fleet)
+    predictor = Predictor.from_pretrained(
+        settings.checkpoint, settings.device, frames.fleet, settings.runtime, settings.precision
+    )
     count = min(settings.limit or len(frames), len(frames))
     chosen = track(islice(iter(frames), count), f"predict {frames.fleet}", total=count)
     for scene, moments in groupby(chosen, key=lambda frame: frame.scene):

@@ -15,7 +15,7 @@ from ugocc.data.prepare import prepare
 from ugocc.data.transforms import make_sample
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.models.assemble import OccupancyModel
-from ugocc.training.checkpoint import load_model
+from ugocc.serving.exported import ExportedModel, Precision, Runtime, open_model
 
 
 @dataclass(frozen=True)
@@ -43,24 +43,33 @@ class Predictor:
         device: torch device; by default cuda, then mps, then cpu, whichever is there.
     """
 
-    def __init__(self, model: OccupancyModel, about: dict[str, Any], device: str | None = None) -> None:
+    def __init__(self, model: OccupancyModel | ExportedModel, about: dict[str, Any], device: str | None = None) -> None:
         self.device = torch.device(device or default_device())
         self.model = model.to(self.device).eval()
         self.about = about
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, device: str | None = None, fleet: str | None = None) -> Predictor:
-        """The Predictor of a model folder (model.json and model.safetensors).
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        device: str | None = None,
+        fleet: str | None = None,
+        runtime: Runtime = "onnxruntime",
+        precision: Precision = "float32",
+    ) -> Predictor:
+        """The Predictor of a model folder (model.json and model.safetensors), or of one that ``ugocc export`` wrote.
 
         Args:
             folder: model folder.
             device: torch device; by default the best there is.
             fleet: name of the fleet that will be predicted; if the folder has statistics of it, they are used.
+            runtime: what runs an exported graph.
+            precision: of an exported graph.
 
         Raises:
             DataError: a folder that is incomplete or does not fit this version.
         """
-        model, about = load_model(Path(folder), fleet)
+        model, about = open_model(Path(folder), fleet, runtime, precision)
         return cls(model, about, device)
 
     @torch.inference_mode()

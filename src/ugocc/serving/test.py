@@ -13,8 +13,8 @@ from ugocc.data.source import open_fleet
 from ugocc.evaluation.evaluate import METRICS, Metric, evaluate
 from ugocc.evaluation.score import score_folder
 from ugocc.results import Row, markdown_table, write_results
+from ugocc.serving.exported import Precision, Runtime, open_model
 from ugocc.serving.report import started_from, test_report
-from ugocc.training.checkpoint import load_model
 from ugocc.training.progress import progress_callback
 
 
@@ -25,7 +25,7 @@ class TestSettings:
     __test__ = False  # not a test of pytest's
 
     checkpoint: Path = Path("runs/demo/full/model")
-    """Model folder (model.json and model.safetensors)."""
+    """Model folder (model.json and model.safetensors), or one that ``ugocc export`` wrote."""
     root: Path = Path("data/embedded/five")
     """Folder of the fleet: nuScenes, Waymo v2 or own-fleet layout."""
     split: str = "val"
@@ -46,6 +46,10 @@ class TestSettings:
     """cpu, cuda, mps or auto."""
     cache: Path | None = None
     """Folder of prepared frames."""
+    runtime: Runtime = "onnxruntime"
+    """What runs the checkpoint if ``ugocc export`` wrote it."""
+    precision: Precision = "float32"
+    """Of an exported graph: bfloat16 where the runtime can."""
     before: Path | None = None
     """Model folder to compare with, such as the one before adaptation; it is scored as well."""
     report: bool = True
@@ -103,7 +107,7 @@ def chosen_metrics(names: Sequence[str] | str) -> tuple[Metric, ...]:
 
 
 def _evaluate(settings: TestSettings, checkpoint: Path, frames: FrameSource) -> Row:
-    model, about = load_model(checkpoint, frames.fleet)
+    model, about = open_model(checkpoint, frames.fleet, settings.runtime, settings.precision)
     data = FrameDataset(frames, model.settings.input, cache=settings.cache)
     data.check()
     return evaluate(

@@ -1,0 +1,74 @@
+"""int8 graphs: convolutions and matrix products on eight-bit numbers, ranges taken from a fleet's own frames."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.calibrate import CalibrationDataReader
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from rich.progress import track
+
+from ugocc.data.dataset import FrameDataset
+from ugocc.models.assemble import OccupancyModel
+from ugocc.models.exportable import rig_tensors
+
+QUANTISED = ["Conv"]
+"""Operators on eight-bit numbers: nearly all of the arithmetic. The products of the attentions and of the lift
+are small, and their factors (probabilities, depths) are not what eight bits are for."""
+
+
+def quantise(path: Path, model: OccupancyModel, data: FrameDataset, frames: Sequence[int], fixed: bool) -> None:
+    """Replace an ONNX file by its int8 version.
+
+    Weights are symmetric per channel, activations asymmetric per tensor, as explicit QuantizeLinear and
+    DequantizeLinear nodes: what ONNX Runtime, OpenVINO and TensorRT read.
+
+    Args:
+        path: the float32 graph.
+        model: the network, which knows what is to be told of a rig.
+        data: frames without labels.
+        frames: which of them.
+        fixed: whether the rig is baked in.
+    """
+    prepared, quantised = path.with_suffix(".prepared"), path.with_suffix(".int8")
+    logging.getLogger().setLevel(max(logging.getLogger().level, logging.WARNING))
+    quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+    quantize_static(
+        str(prepared),
+        str(quantised),
+        _Frames(model, data, frames, fixed),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=QUANTISED,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=CalibrationMethod.MinMax,
+        extra_options={"CalibMovingAverage": True},
+    )
+    prepared.unlink()
+    quantised.replace(path)
+
+
+class _Frames(CalibrationDataReader):
+    """One frame after another, as the graph wants it."""
+
+    def __init__(self, model: OccupancyModel, data: FrameDataset, frames: Sequence[int], fixed: bool) -> None:
+        self._feeds = self._all(model, data, frames, fixed)
+
+    @staticmethod
+    def _all(
+        model: OccupancyModel, data: FrameDataset, frames: Sequence[int], fixed: bool
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        for index in track(frames, "ranges of int8"):
+            sample = data[index]
+            rig = {} if fixed else rig_tensors(model, sample)
+            yield {"images": sample.images.numpy(), **{name: value.numpy() for name, value in rig.items()}}
+
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
+        """The next frame, None after the last."""
+        return next(self._feeds, None)
