@@ -152,6 +152,20 @@ def _models(argv: Sequence[str], texts: dict[str, Any]) -> None:
     list_models(parse_settings(ModelsSettings, argv, **texts))
 
 
+def _doctor(argv: Sequence[str], texts: dict[str, Any]) -> None:
+    from ugocc.config import parse_settings
+    from ugocc.serving.doctor import DoctorSettings, examine
+
+    examine(parse_settings(DoctorSettings, argv, **texts))
+
+
+def _runs(argv: Sequence[str], texts: dict[str, Any]) -> None:
+    from ugocc.config import parse_settings
+    from ugocc.serving.runs import RunsSettings, list_runs
+
+    list_runs(parse_settings(RunsSettings, argv, **texts))
+
+
 def _bench(argv: Sequence[str], texts: dict[str, Any]) -> None:
     from ugocc.bench.program import BenchSettings, run_bench
     from ugocc.config import parse_settings
@@ -250,6 +264,8 @@ VERBS: Mapping[str, Verb | Mapping[str, Verb]] = {
         "Score a folder of <token>.npz prediction files by the same rules, without a model.",
         "ugocc score --predictions runs/predict/volumes --root data/embedded/five --split val",
     ),
+    "runs": Verb(_runs, "List what was trained here, the last run first, and how far it came.", "ugocc runs"),
+    "doctor": Verb(_doctor, "Check the installation, devices, disk and data folders.", "ugocc doctor"),
     "models": Verb(_models, "List the models with parameters and sizes.", "ugocc models"),
     "bench": Verb(
         _bench,

@@ -25,6 +25,7 @@ from ugocc.errors import DataError
 from ugocc.models.assemble import OccupancyModel
 from ugocc.models.example import example_batch
 from ugocc.models.exportable import ExportableNetwork, output_shapes, rig_tensors
+from ugocc.pretrained import find_model
 from ugocc.results import commit, versions, write_text
 from ugocc.training.checkpoint import load_model
 from ugocc.training.statistics import spaced
@@ -38,8 +39,8 @@ OPSET: Final = 20
 class ExportSettings:
     """Export of a model folder."""
 
-    checkpoint: Path = Path("runs/demo/full/model")
-    """Model folder."""
+    checkpoint: Path = Path("laptop")
+    """Model folder, name of a model that comes with the package, or owner/name on the Hugging Face hub."""
     out: Path = Path("runs/export")
     """Folder that is written: the graph, and export.json, which says what it is."""
     format: Literal["onnx", "torch"] = "onnx"
@@ -72,7 +73,7 @@ def export_model(settings: ExportSettings) -> Path:
     if settings.root is not None:
         source = open_fleet(settings.root, settings.split, settings.name)
         fleet = source.fleet
-    model, card = load_model(settings.checkpoint, fleet)
+    model, card = load_model(find_model(settings.checkpoint), fleet)
     model.requires_grad_(False)
     inputs = model.settings.input
     if settings.root is not None:

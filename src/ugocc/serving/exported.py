@@ -22,6 +22,7 @@ from ugocc.models.depth_net import bin_depths
 from ugocc.models.exportable import rig_tensors
 from ugocc.models.prediction import Prediction
 from ugocc.models.settings import ModelSettings
+from ugocc.pretrained import find_model
 from ugocc.serving.export import ABOUT, CALIBRATIONS, RIG, require
 from ugocc.training.checkpoint import load_model, load_tensors
 
@@ -112,11 +113,12 @@ def open_model(
     """The network of a model folder, or of a folder that ``ugocc export`` wrote, and its card.
 
     Args:
-        folder: either.
+        folder: either, or the name of a model (:func:`ugocc.pretrained.find_model`).
         fleet: name of the fleet whose images it is for; see :func:`ugocc.training.checkpoint.load_model`.
         runtime: what runs an exported graph.
         precision: of an exported graph.
     """
+    folder = find_model(folder)
     if not (folder / ABOUT).is_file():
         return load_model(folder, fleet)
     model = ExportedModel(folder, runtime, precision)

@@ -27,8 +27,9 @@ from ugocc.viz.pictures import prediction_picture
 class PredictSettings:
     """Prediction of a folder of recordings."""
 
-    checkpoint: Path = Path("runs/demo/full/model")
-    """Model folder (model.json and model.safetensors), or one that ``ugocc export`` wrote."""
+    checkpoint: Path = Path("laptop")
+    """Model folder, one that ``ugocc export`` wrote, the name of a model that comes with the package (laptop), or
+    owner/name on the Hugging Face hub."""
     root: Path = Path("data/embedded/five")
     """Folder of the recordings: nuScenes, Waymo v2 or own-fleet layout; labels are not needed."""
     split: str = "train"

@@ -25,7 +25,8 @@ class TestSettings:
     __test__ = False  # not a test of pytest's
 
     checkpoint: Path = Path("runs/demo/full/model")
-    """Model folder (model.json and model.safetensors), or one that ``ugocc export`` wrote."""
+    """Model folder, one that ``ugocc export`` wrote, the name of a model that comes with the package (laptop), or
+    owner/name on the Hugging Face hub."""
     root: Path = Path("data/embedded/five")
     """Folder of the fleet: nuScenes, Waymo v2 or own-fleet layout."""
     split: str = "val"

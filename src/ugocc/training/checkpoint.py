@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -20,9 +21,10 @@ from ugocc.labels import CLASSES
 from ugocc.models.assemble import OccupancyModel, build_model
 from ugocc.models.settings import ModelSettings
 from ugocc.provenance import code_digest
-from ugocc.results import commit, versions, write_text
+from ugocc.results import Row, commit, versions, write_text
+from ugocc.training.model_card import model_card
 
-WEIGHTS, CARD = "model.safetensors", "model.json"
+WEIGHTS, CARD, README = "model.safetensors", "model.json", "README.md"
 
 
 def save_model(
@@ -30,6 +32,7 @@ def save_model(
     model: OccupancyModel,
     about: dict[str, Any],
     statistics: Mapping[str, dict[str, Tensor]] | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Path:
     """Write a model folder, each file atomically.
 
@@ -39,22 +42,25 @@ def save_model(
         about: what the reader should know: variant, fleets, recipe, steps, supervision on the target, seconds.
         statistics: batch-norm statistics of further fleets, by name: what the network is to use on their images in
             place of its own.
+        dtype: of the weights on disk; they are float32 again when they are loaded.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    digest = _save_tensors(folder / WEIGHTS, model.state_dict())
+    digest = _save_tensors(folder / WEIGHTS, _stored(model.state_dict(), dtype))
     further = {
-        fleet: _save_tensors(folder / statistics_file(fleet), tensors) for fleet, tensors in (statistics or {}).items()
+        fleet: _save_tensors(folder / statistics_file(fleet), _stored(tensors, dtype))
+        for fleet, tensors in (statistics or {}).items()
     }
     card = {
+        **plain(about),
         "model": plain(model.settings),
         "classes": CLASSES,
         "weights_sha256": digest,
         "statistics_sha256": further,
-        "commit": commit(),
-        "code": code_digest(),
-        "versions": versions(),
-        **plain(about),
+        "commit": about.get("commit", commit()),
+        "code": about.get("code", code_digest()),
+        "versions": about.get("versions", versions()),
     }
+    write_text(folder / README, model_card(card))
     write_text(folder / CARD, json.dumps(card, indent=1) + "\n")
     return folder
 
@@ -101,9 +107,10 @@ def load_model(folder: Path, fleet: str | None = None) -> tuple[OccupancyModel, 
         raise DataError(folder / CARD, "model", "missing", "the settings of the network")
     settings = build_settings(ModelSettings, card["model"], folder / CARD)
     model = build_model(settings)
-    state = load_tensors(folder / WEIGHTS)
-    if fleet is not None and fleet in card.get("statistics_sha256", {}):
-        state |= load_tensors(folder / statistics_file(fleet))
+    state = _verified(folder / WEIGHTS, card.get("weights_sha256"))
+    further = card.get("statistics_sha256", {})
+    if fleet is not None and fleet in further:
+        state |= _verified(folder / statistics_file(fleet), further[fleet])
     missing = sorted(model.state_dict().keys() - state.keys())
     surplus = sorted(state.keys() - model.state_dict().keys())
     if missing or surplus:
@@ -129,9 +136,31 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise DataError(path, "weights", error, "a complete safetensors file") from error
 
 
+def _verified(path: Path, digest: str | None) -> dict[str, Tensor]:
+    """Tensors of a file, in float32 if they are of a smaller floating type.
+
+    Raises:
+        DataError: missing or truncated, or not the file that the card speaks of.
+    """
+    tensors = load_tensors(path)
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest is not None and found != digest:
+        raise DataError(path, "SHA-256", f"{found[:12]}...", f"{digest[:12]}..., as model.json says")
+    return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
+
+
+def _stored(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in tensors.items()}
+
+
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary)
     digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
     temporary.replace(path)
     return digest
+
+
+def card_with_results(folder: Path, rows: Sequence[Row]) -> None:
+    """Rewrite the model card of a folder with what the model scored."""
+    write_text(folder / README, model_card(read_card(folder), rows))

@@ -1,0 +1,141 @@
+"""The verb ``doctor``: is everything there that the other verbs need?"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Final, Literal
+
+import torch
+from rich.console import Console
+
+from ugocc import __version__
+from ugocc.data.source import open_fleet
+from ugocc.errors import DataError
+from ugocc.pretrained import shipped
+
+EXTRAS: Final = {
+    "synthetic": ("numba",),
+    "film": ("imageio", "av"),
+    "segment": ("onnxruntime", "ai_edge_litert"),
+    "export": ("onnx", "onnxscript", "onnxruntime", "openvino"),
+}
+"""Optional parts of the package, and what they import."""
+ROOM: Final = 10
+"""Gigabytes free below which a cache of prepared frames soon does not fit."""
+
+
+@dataclass(frozen=True)
+class DoctorSettings:
+    """A check of the installation."""
+
+    root: tuple[Path, ...] = ()
+    """Folders of fleets to look into, beside those of data/embedded."""
+    json: bool = False
+    """Print JSON instead of lines."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    """Its name."""
+    state: Literal["ok", "note", "problem"]
+    """ok; something that only some verbs miss; or something that stops work."""
+    text: str
+    """What was found."""
+
+
+def examine(settings: DoctorSettings) -> list[Finding]:
+    """Look at everything, print it. Returns the findings.
+
+    Raises:
+        DataError: there is a problem; all findings have been printed by then.
+    """
+    found = [*_installation(), *_devices(), *_disk(), *_fleets(settings)]
+    if settings.json:
+        print(json.dumps([asdict(finding) for finding in found], indent=1))
+    else:
+        marks = {"ok": "[green]ok     [/]", "note": "[yellow]note   [/]", "problem": "[red]problem[/]"}
+        console = Console(soft_wrap=True)
+        for finding in found:
+            console.print(f"{marks[finding.state]} {finding.what}: ", end="")
+            console.print(finding.text, markup=False, highlight=False)
+    problems = [finding.what for finding in found if finding.state == "problem"]
+    if problems:
+        raise DataError("doctor", ", ".join(problems), f"{len(problems)} problems", "none; see the list")
+    return found
+
+
+def _installation() -> Iterator[Finding]:
+    yield Finding("ugocc", "ok", f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
+    for requirement in requires("ugocc") or []:
+        if "extra ==" in requirement:
+            continue
+        name = requirement.split(">")[0].split("[")[0].strip()
+        try:
+            yield Finding(name, "ok", version(name))
+        except PackageNotFoundError:
+            yield Finding(name, "problem", f"not installed; {requirement} is needed")
+    for extra, modules in EXTRAS.items():
+        missing = [module for module in modules if not _imports(module)]
+        what, how = f"extra {extra}", f"{', '.join(missing)} missing: pip install 'ugocc[{extra}]'"
+        yield Finding(what, "note" if missing else "ok", how if missing else ", ".join(modules))
+    yield Finding("models of the package", "ok" if shipped() else "note", ", ".join(shipped()) or "none")
+
+
+def _imports(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
+
+
+def _devices() -> Iterator[Finding]:
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    for name, is_there in there.items():
+        if not is_there:
+            yield Finding(name, "ok" if name == "mps" else "note", "not on this machine")
+            continue
+        try:
+            right = bool(torch.ones(64, 64, device=name).mm(torch.ones(64, 64, device=name)).eq(64).all())
+        except RuntimeError as error:
+            yield Finding(name, "problem", f"a matrix product failed: {str(error).splitlines()[0]}")
+            continue
+        what = (
+            torch.cuda.get_device_name() if name == "cuda" else f"{torch.get_num_threads()} of {os.cpu_count()} threads"
+        )
+        yield Finding(name, "ok" if right else "problem", what if right else "a matrix product came out wrong")
+
+
+def _disk() -> Iterator[Finding]:
+    for folder in (Path("data"), Path("runs")):
+        place = folder if folder.is_dir() else Path()
+        free = shutil.disk_usage(place).free / 1e9
+        yield Finding(f"room for {folder}", "ok" if free > ROOM else "note", f"{free:.0f} GB free")
+        if not os.access(place, os.W_OK):
+            yield Finding(f"{folder}", "problem", f"{place.resolve()} cannot be written to")
+
+
+def _fleets(settings: DoctorSettings) -> Iterator[Finding]:
+    embedded = [path for path in sorted(Path("data/embedded").glob("*")) if path.is_dir()]
+    for root in [*embedded, *settings.root]:
+        counts, errors = {}, []
+        for split in ("train", "val", "test"):
+            try:
+                counts[split] = len(open_fleet(root, split))
+            except DataError as error:
+                errors.append(str(error))
+        if counts:
+            yield Finding(str(root), "ok", ", ".join(f"{split} {count} frames" for split, count in counts.items()))
+        else:
+            yield Finding(str(root), "problem", errors[0])
