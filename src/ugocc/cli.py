@@ -10,6 +10,7 @@ from typing import Any
 
 from ugocc import __version__
 from ugocc.allocator import keep_freed_memory
+from ugocc.calm import quieten
 from ugocc.errors import DataError
 
 
@@ -26,7 +27,8 @@ class Verb:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of ``ugocc``; returns the exit status (0 done, 1 bad input, 2 bad command, 130 interrupted)."""
+    """Entry point of ``ugocc``; returns the exit status (0 done, 1 bad input or an error, 2 bad command, 130
+    interrupted)."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] in (["--version"], ["-V"]):
         print(f"ugocc {__version__}")
@@ -48,12 +50,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         verbs = entry
     texts = {"prog": name, "description": f"{entry.summary}\n\nExample:\n  {entry.example}"}
     keep_freed_memory()
+    quieten()
     try:
         entry.run(words[depth:], texts)
     except DataError as error:
         if os.environ.get("UGOCC_TRACEBACK"):
             raise
         print(f"{name}: {error}", file=sys.stderr)
+        return 2 if error.where == "command line" else 1
+    except Exception as error:
+        if os.environ.get("UGOCC_TRACEBACK"):
+            raise
+        line = str(error).strip().splitlines()[:1] or ["no message"]
+        print(f"{name}: {type(error).__name__}: {line[0]} (UGOCC_TRACEBACK=1 shows where)", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\n{name}: interrupted; the same command continues where it stopped", file=sys.stderr)

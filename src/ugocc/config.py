@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import typing
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -121,7 +122,7 @@ def chosen(argv: Sequence[str], key: str, default: str) -> str:
         for part in key.split("."):
             tree = tree.get(part) if isinstance(tree, dict) else None
         value = value if tree is None else tree
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+    for word, following in zip_longest(argv, argv[1:], fillvalue=""):
         if word == f"--{key}":
             value = following
         elif word.startswith(f"--{key}="):
