@@ -31,7 +31,7 @@ from ugocc.models.cameras import real_cameras
 from ugocc.models.depth_net import bin_centres
 from ugocc.models.example import example_batch
 from ugocc.models.lift import LiftGeometry, lift_geometry, splat
-from ugocc.results import commit, machine, versions, write_text
+from ugocc.results import commit, machine, replace_block, versions, write_text
 
 SHAPE: Final = (1, 100, 100, 8)
 FEATURES: Final = (16, 44)
@@ -178,6 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=30, help="runs of each form")
     parser.add_argument("--out", type=Path, default=Path("results/lift/benchmark.json"), help="result file")
+    parser.add_argument("--page", type=Path, default=Path("docs/speed.md"), help="page with a report:lift block")
     parser.add_argument("--peak", nargs=2, metavar=("FORM", "WAY"), help="print the peak of one form and stop")
     options = parser.parse_args()
     if options.peak:
@@ -191,7 +192,28 @@ def main() -> None:
     content |= {"threads": torch.get_num_threads(), "commit": commit(), "versions": versions(), "machine": machine()}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_text(options.out, json.dumps(content, indent=1) + "\n")
-    print(json.dumps(content, indent=1))
+    block = table(content)
+    print(block)
+    text = options.page.read_text(encoding="utf-8")
+    write_text(options.page, replace_block(text, "report:lift", block))
+
+
+def table(content: dict[str, Any]) -> str:
+    """Markdown: both forms, and how many times better ours is."""
+    lines = ["| | cumulative sum | ours | times |", "|---|--:|--:|--:|"]
+    for way in WAYS:
+        theirs, ours = (1000 * content["seconds"][form][way] for form in FORMS)
+        lines.append(f"| {way}, ms | {theirs:.1f} | {ours:.1f} | {theirs / ours:.1f} |")
+    for way in WAYS if "peak mb" in content else ():
+        theirs, ours = (content["peak mb"][form][way] for form in FORMS)
+        lines.append(
+            f"| {way}, extra peak of memory, MB | {theirs:.0f} | {ours:.0f} | {theirs / max(ours, 1e-3):.1f} |"
+        )
+    for what in ("volume", "context", "depth"):
+        theirs, ours = (content["error"][form][what] for form in FORMS)
+        kind = "error of the volume" if what == "volume" else f"error of the gradient of {what}"
+        lines.append(f"| {kind} | {theirs:.1e} | {ours:.1e} | |")
+    return "\n".join(lines) + "\n"
 
 
 def _other(form: str, way: str) -> float:
