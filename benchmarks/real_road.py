@@ -1,6 +1,6 @@
 """Is the road where the road is? A model that has only ever seen rendered towns, on real pictures.
 
-    python benchmarks/real_road.py --data ../shared/real --model runs/adapt/model
+    python benchmarks/real_road.py --data ../shared/real
 
 Real frames of two rigs are predicted. Ground that is known from elsewhere is then looked up in the predicted volume:
 lidar returns within 0.3 m of the ground plane where there is lidar (nuScenes), and pixels that people labelled road or
@@ -143,7 +143,7 @@ def _percent(share: float | None, chance: float | None) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the real recordings")
-    parser.add_argument("--model", type=Path, required=True, help="model folder")
+    parser.add_argument("--model", type=Path, default=Path("laptop"), help="model folder or name")
     parser.add_argument("--out", type=Path, default=Path("results/real-road/results.json"), help="result file")
     parser.add_argument("--page", type=Path, default=Path("docs/results.md"), help="page with a report:real-road block")
     parser.add_argument("--pictures", type=Path, default=Path("docs/images"), help="folder for real-road-RIG.png")
