@@ -1,4 +1,4 @@
-"""Is the road where the road is? A model that has only ever seen rendered towns, on real pictures.
+"""Is the road where the road is? Models that have only ever seen rendered towns, on real pictures.
 
     python benchmarks/real_road.py --data ../shared/real
 
@@ -123,15 +123,19 @@ def picture(predicted: PredictedVolume, points: NDArray[np.float64], caption: st
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown: shares in percent, and in brackets by chance."""
     rings = [f"{low}-{high} m" for low, high in RINGS]
-    lines = ["| rig | frame | ground known from | points | all | " + " | ".join(rings) + " |"]
-    lines.append("|---|---|---|--:|--:|" + "--:|" * len(rings))
-    for row in rows:
+    lines = ["| rig | model | frame | ground known from | points | all | " + " | ".join(rings) + " |"]
+    lines.append("|---|---|---|---|--:|--:|" + "--:|" * len(rings))
+    for row in sorted(rows, key=lambda row: (row["rig"], row["frame"])):
         cells = [
             _percent(row["share"], row["chance"]),
             *(_percent(row[f"share {r}"], row[f"chance {r}"]) for r in rings),
         ]
         lines.append(
-            "| " + " | ".join([row["rig"], row["frame"][:12], row["ground"], str(row["points"]), *cells]) + " |"
+            "| "
+            + " | ".join(
+                [row["rig"], row["model"]["variant"], row["frame"][:12], row["ground"], str(row["points"]), *cells]
+            )
+            + " |"
         )
     return "\n".join(lines) + "\n"
 
@@ -143,27 +147,31 @@ def _percent(share: float | None, chance: float | None) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the real recordings")
-    parser.add_argument("--model", type=Path, default=Path("laptop"), help="model folder or name")
+    parser.add_argument("--models", type=Path, nargs="+", default=[Path("laptop")], help="model folders or names")
     parser.add_argument("--out", type=Path, default=Path("results/real-road/results.json"), help="result file")
     parser.add_argument("--page", type=Path, default=Path("docs/results.md"), help="page with a report:real-road block")
     parser.add_argument("--pictures", type=Path, default=Path("docs/images"), help="folder for real-road-RIG.png")
     options = parser.parse_args()
-    predictor = Predictor.from_pretrained(options.model)
+    predictors = [Predictor.from_pretrained(model) for model in options.models]
     rows, drawn = [], set()
     with tempfile.TemporaryDirectory() as folder:
         for rig, frame in frames_of(options.data, Path(folder)):
-            row, predicted, points = measure(predictor, frame)
-            if not row["points"]:
-                continue
-            rows.append({"rig": rig, **row})
-            if rig not in drawn:
-                drawn.add(rig)
-                path = options.pictures / f"real-road-{rig.lower()}.png"
-                write_picture(path, picture(predicted, points, f"{rig}, real frame"))
+            for predictor in predictors:
+                row, predicted, points = measure(predictor, frame)
+                if not row["points"]:
+                    continue
+                about = {
+                    key: predictor.about.get(key)
+                    for key in ("variant", "train_fleet", "target_fleet", "weights_sha256")
+                }
+                rows.append({"rig": rig, "model": about, **row})
+                if rig not in drawn:
+                    drawn.add(rig)
+                    path = options.pictures / f"real-road-{rig.lower()}.png"
+                    write_picture(path, picture(predicted, points, f"{rig}, real frame"))
     block = table(rows)
     print(block)
-    about = {key: predictor.about.get(key) for key in ("variant", "train_fleet", "target_fleet", "weights_sha256")}
-    content = {"rows": rows, "model": about, "commit": commit(), "versions": versions(), "machine": machine()}
+    content = {"rows": rows, "commit": commit(), "versions": versions(), "machine": machine()}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_text(options.out, json.dumps(content, indent=1) + "\n")
     text = options.page.read_text(encoding="utf-8")
