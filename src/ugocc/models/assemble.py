@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
+import torch
 from torch import Tensor, nn
 
 from ugocc.data.batch import Batch
@@ -34,6 +35,7 @@ from ugocc.models.heads import HeightHead, HeightHeadSettings, VoxelHead, VoxelH
 from ugocc.models.image_encoder import ImageEncoder, ImageEncoderSettings
 from ugocc.models.lift import Lift, LiftSettings
 from ugocc.models.prediction import Prediction
+from ugocc.models.recompute import recomputed
 from ugocc.models.semantic_attention import SemanticAttention, SemanticAttentionSettings
 from ugocc.models.settings import FlatBranchSettings, ModelSettings, VolumeBranchSettings
 from ugocc.models.voxel_encoder import VoxelEncoder, VoxelEncoderSettings
@@ -67,17 +69,23 @@ class OccupancyModel(nn.Module):
             self.lift = Lift(settings.lift, grid)
             self.bev_attention = None if look_back is None else BevAttention(context, shape, grid, look_back)
         self.branch = _branch(settings, self.bev_channels)
+        self.recompute = False
+        """In training, compute the activations of image encoder and branch again instead of keeping them."""
+
+    def _run(self, block: nn.Module, x: Tensor) -> Any:
+        again = self.recompute and self.training and torch.is_grad_enabled()
+        return recomputed(block, x) if again else block(x)
 
     def forward(self, batch: Batch) -> Prediction:
         """Predict every sample of a batch; its labels are not looked at."""
         cameras = real_cameras(batch)
-        features = self.image_encoder(cameras.images)
+        features = self._run(self.image_encoder, cameras.images)
         if self.cross_view is not None:
             features = self.cross_view(features, cameras)
         if self.bev_queries is None:
             return self._lifted(features, cameras)
         volume = self.bev_queries(features, cameras)
-        return Prediction(self.branch(volume).float(), None, None, None, volume.mean(dim=4))
+        return Prediction(self._run(self.branch, volume).float(), None, None, None, volume.mean(dim=4))
 
     def _lifted(self, features: Tensor, cameras: Cameras) -> Prediction:
         depth_net, lift = self.depth_net, self.lift
@@ -100,7 +108,7 @@ class OccupancyModel(nn.Module):
         spread_bins = bin_centres(settings.bins).to(bins).expand(*cameras.mask.shape, -1).clone()
         spread_bins[cameras.mask] = bins
         return Prediction(
-            occupancy=self.branch(volume).float(),
+            occupancy=self._run(self.branch, volume).float(),
             depth_logits=cameras.spread(depth_logits),
             bin_depths=spread_bins,
             semantics_2d=None if semantics is None else cameras.spread(semantics),

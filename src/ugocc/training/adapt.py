@@ -55,6 +55,7 @@ class Adaptation(LightningModule):
         super().__init__()
         self.recipe = recipe
         self.model = model
+        self.model.recompute = recipe.run.recompute
         self.teacher = make_teacher(model)
         channels = model.bev_channels
         self.voted: Path | None = None

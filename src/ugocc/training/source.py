@@ -81,6 +81,7 @@ class SourceTraining(LightningModule):
         super().__init__()
         self.recipe = recipe
         self.model = build_model(recipe.model, pretrained=True)
+        self.model.recompute = recipe.run.recompute
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Sum of the losses of one batch."""
