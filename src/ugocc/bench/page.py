@@ -18,10 +18,13 @@ def bench_page(content: Mapping[str, Any]) -> str:
     """Markdown tables of a result file of ``ugocc bench``: milliseconds as median (a tenth less, a tenth more)."""
     ceilings = content["ceilings"]
     product, convolution, copy = (ceilings[k] / 1e9 for k in ("matrix_product", "convolution", "copy"))
-    threads = content["threads"]
+    threads, machine = content["threads"], content["machine"]
+    where = (
+        f"{machine['system']}, {machine['processor']}, {machine['cores']} cores; {content['device']}, {threads} threads"
+    )
     parts = [
-        f"{content['machine']}, {content['device']}, {threads} threads. Ceilings, float32: {product:.0f} G "
-        f"multiply-adds/s (matrix product), {convolution:.0f} G (convolution); copy {copy:.1f} GB/s.\n"
+        f"{where}. Ceilings, float32: {product:.0f} G multiply-adds/s (matrix product), {convolution:.0f} G "
+        f"(convolution); copy {copy:.1f} GB/s.\n"
     ]
     if "networks" in content:
         parts.append(_table("network", ["forward", "x floor", "forward + backward", "x floor"], _networks(content)))
@@ -35,11 +38,13 @@ def bench_page(content: Mapping[str, Any]) -> str:
         )
         for name, found in content["steps"]["profiles"].items():
             shares = {**found["phases"], **{f"`{key}`": share for key, share in found["operators"].items()}}
-            parts.append(_table(f"of a {name}", ["%"], ([key, f"{100 * v:.1f}"] for key, v in shares.items())))
+            parts.append(_table(f"share of: {name}", ["%"], ([key, f"{100 * v:.1f}"] for key, v in shares.items())))
     if "growth" in content:
         growth = content["growth"]
-        rows = [[f"{p['count']} cameras", _ms(p["timing"]), f"{p['memory_mib']:.0f}"] for p in growth["cameras"]]
-        rows += [[f"{p['count']} samples", _ms(p["timing"]), f"{p['memory_mib']:.0f}"] for p in growth["samples"]]
+        rows = [[_counted(p["count"], "camera"), _ms(p["timing"]), f"{p['memory_mib']:.0f}"] for p in growth["cameras"]]
+        rows += [
+            [_counted(p["count"], "sample"), _ms(p["timing"]), f"{p['memory_mib']:.0f}"] for p in growth["samples"]
+        ]
         parts.append(_table("prediction with", ["ms", "memory, MiB"], rows))
         rates = growth["samples per second by loading processes"]
         if rates:
@@ -82,6 +87,10 @@ def _steps(steps: Mapping[str, Any]) -> Iterable[list[str]]:
         what, _, precision = name.rpartition(", ")
         bar = steps.get(f"{BARS.get(what, '')}, {precision}")
         yield [name, _ms(timing), "" if bar is None else f"{timing['median'] / bar['median']:.2f}"]
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _ms(timing: Mapping[str, Any]) -> str:
