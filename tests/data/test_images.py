@@ -66,6 +66,39 @@ def test_other_size_than_the_calibration_is_an_error() -> None:
         decode_image(encoded(smooth_picture(), "JPEG"), "memory", size=(40, 56))
 
 
+@pytest.mark.parametrize(
+    ("least", "shape"),
+    [((56, 40), (40, 56)), ((29, 20), (40, 56)), ((28, 20), (20, 28)), ((10, 10), (10, 14)), ((1, 1), (5, 7))],
+)
+def test_a_jpeg_comes_no_smaller_than_is_enough_and_is_the_mean_of_its_pixels(
+    least: tuple[int, int], shape: tuple[int, int]
+) -> None:
+    picture = smooth_picture()
+    pixels = decode_image(encoded(picture, "JPEG", quality=95, subsampling=0), "memory", (56, 40), least)
+    assert pixels.shape == (*shape, 3)
+    factor = 40 // shape[0]
+    means = picture.reshape(shape[0], factor, shape[1], factor, 3).mean(axis=(1, 3))
+    assert np.abs(pixels - means).mean() < 3
+
+
+def test_a_jpeg_of_odd_size_is_only_divided_into_whole_pixels() -> None:
+    assert decode_image(encoded(smooth_picture(36, 52), "JPEG"), "memory", None, (5, 5)).shape == (9, 13, 3)
+    assert decode_image(encoded(smooth_picture(35, 52), "JPEG"), "memory", None, (5, 5)).shape == (35, 52, 3)
+
+
+def test_other_formats_come_as_they_are() -> None:
+    picture = smooth_picture()
+    assert np.array_equal(decode_image(encoded(picture, "PNG"), "memory", None, (5, 5)), picture)
+
+
+def test_shrinking_does_not_hide_errors() -> None:
+    data = encoded(smooth_picture(), "JPEG")
+    with pytest.raises(DataError, match="56x40 pixels, expected 40x56"):
+        decode_image(data, "memory", (40, 56), (5, 5))
+    with pytest.raises(DataError, match="truncated"):
+        decode_image(data[: len(data) // 2], "memory", None, (5, 5))
+
+
 def test_missing_file_and_text_are_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere\.jpg: image: found No such file"):
         read_image(tmp_path / "nowhere.jpg")

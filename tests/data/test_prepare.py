@@ -62,6 +62,36 @@ def test_pictures_equal_a_slow_reference(lens, size):
 
 
 @pytest.mark.parametrize("lens", [np.zeros(5), LENS], ids=["ideal", "distorted"])
+def test_a_picture_that_was_read_smaller_is_the_same_picture(lens):
+    size = (2112, 1184)
+    picture = smooth_picture(*size)
+    view = with_picture(camera("front", size=size, distortion=lens), picture)
+    asked = []
+
+    def smaller(least):
+        asked.append(least)
+        return picture.reshape(592, 2, 1056, 2, 3).mean(axis=(1, 3)).astype(np.uint8)
+
+    whole, shrunk = (
+        prepare(frame((one,)), SMALL).cameras[0] for one in (view, replace(view, image=smaller, shrinks=True))
+    )
+    assert asked == [(264, 148) if lens is not LENS else (528, 296)]
+    inner = np.s_[:, 4:-4, 4:-4]
+    difference = np.abs(whole.image.astype(float) - shrunk.image)[inner]
+    assert difference.mean() < 1.5
+    assert difference.max() < 6
+    np.testing.assert_array_equal(whole.prepared_T_recorded, shrunk.prepared_T_recorded)
+
+
+def test_a_picture_shrunk_by_another_factor_is_an_error():
+    view = replace(
+        camera("front", size=(1320, 800)), image=lambda least: np.zeros((266, 440, 3), np.uint8), shrinks=True
+    )
+    with pytest.raises(DataError, match=r"\(266, 440, 3\) uint8, expected \(800, 1320, 3\)"):
+        prepare(frame((view,)), SMALL)
+
+
+@pytest.mark.parametrize("lens", [np.zeros(5), LENS], ids=["ideal", "distorted"])
 def test_shrinking_does_not_alias(lens):
     """A chequerboard finer than the final pixels becomes grey, not a new pattern."""
     view = camera("front", size=(1320, 800), distortion=lens)

@@ -4,6 +4,7 @@ import math
 import warnings
 from itertools import pairwise
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ugocc.evaluation import ray_cast
 from ugocc.evaluation.ray_cast import OUTSIDE, first_hits
 from ugocc.evaluation.ray_iou import RayIoU, lidar_rays
 from ugocc.geometry.grid import OCC3D_GRID, VoxelGrid
@@ -47,9 +49,10 @@ def test_pattern_of_the_protocol() -> None:
     assert np.rad2deg(0.21) < pitch[-1] < np.rad2deg(0.21) + 0.7
 
 
+@pytest.mark.parametrize("compiled", [True, False])
 @settings(max_examples=12, deadline=None)
-@given(st.integers(0, 2**31))
-def test_casting_equals_naive_stepping(seed: int) -> None:
+@given(seed=st.integers(0, 2**31))
+def test_casting_equals_naive_stepping(compiled: bool, seed: int) -> None:
     rng = np.random.default_rng(seed)
     shape = tuple(rng.integers(2, 9, 3))
     volumes = [np.where(rng.random(shape) < 0.1, rng.integers(0, 9, shape), FREE).astype(np.uint8) for _ in range(2)]
@@ -57,7 +60,9 @@ def test_casting_equals_naive_stepping(seed: int) -> None:
     rays = rng.normal(size=(12, 3))
     rays[:3] = [(1, 0, 0), (0, -1, 0), (0, 0, 1)]
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
-    for volume, hits in zip(volumes, first_hits(volumes, origins, rays, FREE), strict=True):
+    with mock.patch("ugocc.evaluation.ray_cast.find_spec", return_value=compiled or None):
+        found = first_hits(volumes, origins, rays, FREE)
+    for volume, hits in zip(volumes, found, strict=True):
         for k, origin in enumerate(origins):
             for r, ray in enumerate(rays):
                 value, depth = naive_hit(volume, origin, ray)
@@ -65,7 +70,21 @@ def test_casting_equals_naive_stepping(seed: int) -> None:
                 assert hits.depth[k * len(rays) + r] == pytest.approx(depth)
 
 
-def test_one_volume_alone() -> None:
+def test_compiled_or_not_the_numbers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(0)
+    volumes = [np.where(rng.random((20, 20, 8)) < 0.02, 3, FREE).astype(np.uint8) for _ in range(2)]
+    origins = np.array([[4.0, 4.0, 4.0], [10.2, 11.7, 5.5]])  # the first on a corner: rays meet several borders at once
+    compiled = first_hits(volumes, origins, lidar_rays(), FREE)
+    monkeypatch.setattr(ray_cast, "find_spec", lambda name: None)
+    for one, other in zip(compiled, first_hits(volumes, origins, lidar_rays(), FREE), strict=True):
+        assert np.array_equal(one.value, other.value)
+        assert np.array_equal(one.depth, other.depth)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_one_volume_alone(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_cast, "find_spec", lambda name: compiled or None)
     volume = np.full((4, 1, 1), FREE, dtype=np.uint8)
     volume[2] = VEHICLE
     (hits,) = first_hits([volume], np.array([[0.5, 0.5, 0.5]]), np.array([[1.0, 0, 0], [-1.0, 0, 0]]), FREE)

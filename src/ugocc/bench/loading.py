@@ -82,6 +82,7 @@ def _frame(folder: Path) -> Frame:
                 ego_T_camera=yaw_matrix(yaw, (np.cos(yaw), np.sin(yaw), 1.6)) @ BODY_T_OPTICAL,
                 world_T_ego=np.eye(4),
                 timestamp_us=0,
+                shrinks=True,
             )
         )
     points = np.concatenate([random.normal(0, 15, (POINTS, 2)), random.uniform(-1, 4, (POINTS, 2))], axis=1)

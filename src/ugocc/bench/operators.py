@@ -15,7 +15,10 @@ from ugocc.adaptation.visibility import voxels_in_pictures
 from ugocc.bench.steps import example_pair
 from ugocc.bench.timing import Timing, Work, measure
 from ugocc.evaluation.depth import DepthMetrics
-from ugocc.evaluation.volumes import VolumeScores
+from ugocc.evaluation.occupancy import MapTenClass
+from ugocc.evaluation.origins import MOST
+from ugocc.evaluation.ray_iou import RayIoU
+from ugocc.evaluation.volumes import PlausibleShares
 from ugocc.labels import FREE, NUM_CLASSES
 from ugocc.losses.occupancy import OccupancyLossSettings, occupancy_loss
 from ugocc.losses.photometric import PhotometricSettings
@@ -69,19 +72,18 @@ def measure_operators(size: str, device: torch.device, runs: int, seconds: float
 
 
 def measure_scoring(size: str, device: torch.device, runs: int, seconds: float) -> dict[str, Timing]:
-    """Milliseconds of evaluating one frame: the prediction, and what every metric adds."""
+    """Milliseconds of evaluating one frame: the prediction, and every metric."""
     settings = model_settings("ugocc-2d", size)
     torch.manual_seed(0)
     model = build_model(settings).to(device).eval()
     pair = example_pair(settings.input, device)
     batch = pair.sources[0].now
-    street, origins = _street(batch.occupancy), [[(0.0, 0.0, 1.8)]]
+    street, origins = _street(batch.occupancy), [[(2.0 * i - 7.0, 0.0, 1.8) for i in range(MOST)]]
     with torch.inference_mode():
         distances = model(batch).expected_depth()
     depth = DepthMetrics()
-    voxels, rays, plausible = (
-        VolumeScores(settings.input.grid, [name]) for name in ("none", "ray_iou", "plausibility")
-    )
+    grid = settings.input.grid
+    voxels, rays, plausible = MapTenClass(grid), RayIoU(grid), PlausibleShares(grid)
 
     @torch.inference_mode()
     def predict() -> object:
@@ -89,9 +91,9 @@ def measure_scoring(size: str, device: torch.device, runs: int, seconds: float) 
 
     works: dict[str, Work] = {
         "prediction": predict,
-        "map_ten_class, rings and hidden voxels": lambda: voxels.update(street, street, batch.camera_visible, origins),
-        "the same and RayIoU": lambda: rays.update(street, street, batch.camera_visible, origins),
-        "the same and plausibility": lambda: plausible.update(street, street, batch.camera_visible, origins),
+        "map_ten_class, rings and hidden voxels": lambda: voxels.update(street, street, batch.camera_visible),
+        f"RayIoU, {MOST} origins": lambda: rays.update(street, street, origins),
+        "plausibility": lambda: plausible.update(street, batch.camera_visible),
         "depth metrics": lambda: depth.update(distances, batch.depth),
     }
     return measure(works, device, runs=runs, seconds=seconds)

@@ -12,6 +12,8 @@ BARS = {
     "adaptation step, voted": "source-only step, 2 samples",
     "adaptation step, own labels": "source-only step, 2 samples",
 }
+LOADED = "source-only step, 1 sample, bfloat16"
+"""What a sample is loaded for."""
 
 
 def bench_page(content: Mapping[str, Any]) -> str:
@@ -29,9 +31,15 @@ def bench_page(content: Mapping[str, Any]) -> str:
     if "networks" in content:
         parts.append(_table("network", ["forward", "x floor", "forward + backward", "x floor"], _networks(content)))
         parts += [_blocks(name, found) for name, found in content["networks"].items() if name.startswith("ugocc")]
-    for part in ("operators", "scoring", "loading"):
-        if part in content:
-            parts.append(_table(part, ["ms"], ([name, _ms(t)] for name, t in content[part].items())))
+    if "operators" in content:
+        parts.append(_table("operators", ["ms"], ([name, _ms(t)] for name, t in content["operators"].items())))
+    for size, found in content.get("scoring", {}).items():
+        rows = _beside(found, found["prediction"])
+        parts.append(_table(f"scoring of a frame, {size} size", ["ms", "beside its prediction"], rows))
+    if "loading" in content:
+        step = content["steps"]["timings"].get(LOADED) if "steps" in content else None
+        rows = _beside(content["loading"], step)
+        parts.append(_table("loading of a sample", ["ms", f"beside a {LOADED}"], rows))
     if "steps" in content:
         parts.append(
             _table("step", ["ms", "beside a source-only step of 2 samples"], _steps(content["steps"]["timings"]))
@@ -87,6 +95,11 @@ def _steps(steps: Mapping[str, Any]) -> Iterable[list[str]]:
         what, _, precision = name.rpartition(", ")
         bar = steps.get(f"{BARS.get(what, '')}, {precision}")
         yield [name, _ms(timing), "" if bar is None else f"{timing['median'] / bar['median']:.2f}"]
+
+
+def _beside(timings: Mapping[str, Any], bar: Mapping[str, Any] | None) -> Iterable[list[str]]:
+    for name, timing in timings.items():
+        yield [name, _ms(timing), "" if bar is None else f"{timing['median'] / bar['median']:.3f}"]
 
 
 def _counted(count: int, what: str) -> str:

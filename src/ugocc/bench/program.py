@@ -84,11 +84,12 @@ def run_bench(settings: BenchSettings) -> dict[str, Any]:
                     found = measure_jobs(jobs, ceilings, device, runs, seconds)
                     measured["networks"][f"{name}-{chosen}"] = {what: _plain(m) for what, m in found.items()}
                     del jobs
-        simple = {"operators": measure_operators, "scoring": measure_scoring}
-        for part, measure_part in simple.items():
-            if part in settings.parts:
-                about(part)
-                measured[part] = _all_plain(measure_part(size, device, runs, seconds))
+        if "operators" in settings.parts:
+            about("operators")
+            measured["operators"] = _all_plain(measure_operators(size, device, runs, seconds))
+        if "scoring" in settings.parts:
+            about("scoring")
+            measured["scoring"] = {s: _all_plain(measure_scoring(s, device, runs, seconds)) for s in settings.sizes}
         if "steps" in settings.parts:
             about("training steps")
             measured["steps"] = asdict(measure_steps("ugocc", size, device, runs, 4 * seconds))

@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from ugocc.data.frame import Frame, OccupancyLabel
 from ugocc.data.prepare import InputSettings, Prepared, PreparedCamera
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Raise it whenever :func:`ugocc.data.prepare.prepare` or the layout of the files changes."""
 
 _CAMERA_ARRAYS: Final = (

@@ -48,10 +48,9 @@ def rasterise_depth(
     """(height, width) float32 depth map of points (M,) at pixels u, v; the nearest wins, 0 where there is none."""
     column, row = np.floor(u + 0.5).astype(np.int64), np.floor(v + 0.5).astype(np.int64)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    cell, kept = (row * width + column)[inside], depth[inside]
-    far_to_near = np.argsort(-kept, kind="stable")
-    image = np.zeros(height * width, dtype=np.float32)
-    image[cell[far_to_near]] = kept[far_to_near]  # numpy keeps the last of repeated assignments
+    image = np.full(height * width, np.inf, dtype=np.float32)
+    np.minimum.at(image, (row * width + column)[inside], depth[inside].astype(np.float32))
+    image[np.isinf(image)] = 0
     return image.reshape(height, width)
 
 

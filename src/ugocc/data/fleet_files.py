@@ -24,9 +24,10 @@ CLASS_IDS = frozenset((*range(NUM_CLASSES), UNKNOWN))
 """Ids a label may have."""
 
 
-def read_image(path: Path, said: str, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(height, width, 3) RGB of the (width, height) that the calibration is for; messages call the file ``said``."""
-    return decode_image(read_bytes(path, "image"), said, size)
+def read_image(path: Path, said: str, size: tuple[int, int], least: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """(height, width, 3) RGB of the (width, height) that the calibration is for, or smaller where ``least`` is enough;
+    messages call the file ``said``."""
+    return decode_image(read_bytes(path, "image"), said, size, least)
 
 
 def read_semantics(path: Path, said: str, size: tuple[int, int]) -> NDArray[np.uint8]:

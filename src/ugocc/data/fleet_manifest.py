@@ -228,6 +228,7 @@ def _camera(fields: Fields, root: Path, pose: Matrix, time: int) -> CameraView:
         if semantics is None
         else partial(read_semantics, semantics, f"{said}semantics {semantics}", size),
         own_car=None if own_car is None else partial(read_own_car, own_car, f"{said}own_car {own_car}", size),
+        shrinks=True,
     )
 
 

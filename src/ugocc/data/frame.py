@@ -25,8 +25,8 @@ class CameraView:
 
     name: str
     """Name on the rig, such as CAM_FRONT."""
-    image: Callable[[], NDArray[np.uint8]]
-    """Reads the picture as recorded (still distorted): (height, width, 3) uint8 RGB."""
+    image: Callable[..., NDArray[np.uint8]]
+    """Reads the picture as recorded (still distorted): (height, width, 3) uint8 RGB. See ``shrinks``."""
     source: str
     """Where the picture comes from, for messages: a path, or a path and a row."""
     width: int
@@ -47,6 +47,9 @@ class CameraView:
     """Reads 2D labels in the ten classes (255 unknown), (height, width) uint8."""
     own_car: Callable[[], NDArray[np.bool_]] | None = None
     """Reads the mask of pixels that show the own vehicle, (height, width) bool."""
+    shrinks: bool = False
+    """Whether ``image`` takes the (columns, rows) that are enough, and may then give the picture at a half, a quarter
+    or an eighth of its size, which is faster to read."""
 
 
 @dataclass(frozen=True)

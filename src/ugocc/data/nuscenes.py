@@ -152,6 +152,7 @@ class NuScenesSource:
             world_T_ego=_matrix(row["world_T_ego"]),
             timestamp_us=row["timestamp_us"],
             semantics=partial(read_semantics, labels, size) if self._semantics_2d and labels.is_file() else None,
+            shrinks=True,
         )
 
     def _lidar(self, row: Row) -> LidarSweep:

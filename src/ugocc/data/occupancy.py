@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any, Final
 
 import numpy as np
@@ -116,7 +117,8 @@ def _box(label_grid: VoxelGrid, grid: VoxelGrid, where: object) -> tuple[int, tu
 
 
 def _largest(values: NDArray[Any], factor: int) -> NDArray[Any]:
-    x, y, z = (n // factor for n in values.shape)
-    # z first: neighbours in memory are joined before the array is walked in larger steps.
-    joined = values.reshape(x * factor, y * factor, z, factor).max(axis=3)
-    return joined.reshape(x, factor, y, factor, z).max(axis=(1, 3))
+    # Axis by axis, each the maximum of whole slices, which is several times faster than a reduction over short axes.
+    for axis in (0, 1, 2):
+        slices = [values[(slice(None),) * axis + (slice(i, None, factor),)] for i in range(factor)]
+        values = reduce(np.maximum, slices)
+    return values

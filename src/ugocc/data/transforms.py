@@ -51,19 +51,31 @@ class AugmentSettings:
     """Probability of losing each camera; one always stays."""
 
 
-class _NetworkView(NamedTuple):
-    """What one camera contributes to a batch."""
+class _Views(NamedTuple):
+    """What the cameras contribute to a batch; written camera by camera, so that nothing is copied together."""
 
-    image: Tensor
-    """(3, H, W) float32 in [0, 1], black outside the picture."""
+    images: Tensor
+    """(N, 3, H, W) float32 in [0, 1], black outside the picture."""
     inside: Tensor
-    """(H, W) bool, pixels the prepared picture covers."""
+    """(N, H, W) bool, pixels the prepared picture covers."""
     pixel_mask: Tensor
-    """(H, W) bool, pixels that show the world."""
+    """(N, H, W) bool, pixels that show the world."""
     semantics: Tensor
-    """(H, W) uint8, 255 where unknown or not the world."""
+    """(N, H, W) uint8, 255 where unknown or not the world."""
     depth: Tensor
-    """(H, W) float32 metres, 0 where there is no return or not the world."""
+    """(N, H, W) float32 metres, 0 where there is no return or not the world."""
+
+    @staticmethod
+    def of(count: int, settings: InputSettings) -> _Views:
+        """Views of so many cameras, black."""
+        size = (count, settings.height, settings.width)
+        return _Views(
+            torch.zeros(count, 3, *size[1:]),
+            torch.zeros(size, dtype=torch.bool),
+            torch.zeros(size, dtype=torch.bool),
+            torch.full(size, UNKNOWN, dtype=torch.uint8),
+            torch.zeros(size),
+        )
 
 
 def make_sample(
@@ -89,14 +101,15 @@ def make_sample(
         raise ValueError("augmentation needs a random generator")
     cameras = prepared.cameras
     affines = [_network_T_prepared(camera, settings, augment, rng) for camera in cameras]
-    views = [_network_view(c, affine, settings) for c, affine in zip(cameras, affines, strict=True)]
-    images = torch.stack([view.image for view in views])
+    views = _Views.of(len(cameras), settings)
+    for i, (camera, affine) in enumerate(zip(cameras, affines, strict=True)):
+        _fill_view(_Views(*(values[i] for values in views)), camera, affine)
+    images = views.images
     bev_T_ego = np.eye(4)
     camera_mask = torch.ones(len(cameras), dtype=torch.bool)
     if augment is not None and rng is not None:
         if augment.colour:
-            inside = torch.stack([view.inside for view in views])
-            images = jitter_colour(images, augment.colour, rng).mul_(inside[:, None])
+            images = jitter_colour(images, augment.colour, rng).mul_(views.inside[:, None])
         bev_T_ego = _moved_volume(settings.grid, augment, rng)
         camera_mask = _surviving_cameras(len(cameras), augment.camera_drop, rng)
     image_affines = [a @ c.prepared_T_recorded for a, c in zip(affines, cameras, strict=True)]
@@ -110,9 +123,9 @@ def make_sample(
         ego_T_camera=_float32([c.ego_T_camera for c in cameras]),
         bev_T_ego=_float32(bev_T_ego),
         world_T_ego=torch.from_numpy(np.array(prepared.world_T_ego, dtype=np.float64))[None],
-        depth=torch.stack([view.depth for view in views]).mul_(seen)[None],
-        semantics_2d=torch.stack([view.semantics for view in views]).masked_fill_(~seen, UNKNOWN)[None],
-        pixel_mask=torch.stack([view.pixel_mask for view in views]).logical_and_(seen)[None],
+        depth=views.depth.mul_(seen)[None],
+        semantics_2d=views.semantics.masked_fill_(~seen, UNKNOWN)[None],
+        pixel_mask=views.pixel_mask.logical_and_(seen)[None],
         occupancy=torch.from_numpy(label.semantics)[None],
         camera_visible=torch.from_numpy(label.camera_mask)[None],
         lidar_visible=torch.from_numpy(label.lidar_mask)[None],
@@ -166,57 +179,60 @@ def _network_T_prepared(
     return rotate_affine(turn, settings.width, settings.height) @ affine if turn else affine
 
 
-def _network_view(camera: PreparedCamera, network_T_prepared: Matrix, settings: InputSettings) -> _NetworkView:
-    size = (settings.height, settings.width)
+def _fill_view(view: _Views, camera: PreparedCamera, network_T_prepared: Matrix) -> None:
+    """Write what one camera contributes into its (still black) part of the batch."""
+    height, width = view.depth.shape
     shift = np.round(network_T_prepared[:2, 2]).astype(int)
     if np.array_equal(network_T_prepared, crop_affine(-shift[0], -shift[1])):
-        image, inside, visible, semantics = _shifted(camera, int(shift[0]), int(shift[1]), size)
+        _shift(view, camera, int(shift[0]), int(shift[1]))
     else:
-        image, inside, visible, semantics = _resampled(camera, network_T_prepared, size)
+        _resample(view, camera, network_T_prepared)
+    if camera.semantics is not None:
+        view.semantics.masked_fill_(~view.pixel_mask, UNKNOWN)
     points = camera.lidar[:, :2] @ network_T_prepared[:2, :2].T + network_T_prepared[:2, 2]
-    depth = torch.from_numpy(rasterise_depth(points[:, 0], points[:, 1], camera.lidar[:, 2], *size))
-    return _NetworkView(image, inside, visible, semantics.masked_fill_(~visible, UNKNOWN), depth.mul_(visible))
+    depth = rasterise_depth(points[:, 0], points[:, 1], camera.lidar[:, 2], height, width)
+    torch.mul(torch.from_numpy(depth), view.pixel_mask, out=view.depth)
 
 
-def _shifted(camera: PreparedCamera, right: int, down: int, size: tuple[int, int]) -> tuple[Tensor, ...]:
-    """Image, inside, visible, semantics of a picture moved by whole pixels: nothing is interpolated."""
+def _shift(view: _Views, camera: PreparedCamera, right: int, down: int) -> None:
+    """A picture moved by whole pixels: nothing is interpolated."""
     height, width = camera.image.shape[1:]
-    rows = slice(max(0, down), max(0, min(size[0], height + down)))
-    columns = slice(max(0, right), max(0, min(size[1], width + right)))
+    rows = slice(max(0, down), max(0, min(view.depth.shape[0], height + down)))
+    columns = slice(max(0, right), max(0, min(view.depth.shape[1], width + right)))
     from_rows = slice(rows.start - down, rows.stop - down)
     from_columns = slice(columns.start - right, columns.stop - right)
-    image, inside = torch.zeros(3, *size), torch.zeros(size, dtype=torch.bool)
-    semantics = torch.full(size, UNKNOWN, dtype=torch.uint8)
-    torch.mul(torch.from_numpy(camera.image)[:, from_rows, from_columns], 1 / 255, out=image[:, rows, columns])
-    inside[rows, columns] = True
-    visible = inside.clone()
+    pixels = torch.from_numpy(camera.image)[:, from_rows, from_columns]
+    torch.mul(pixels, 1 / 255, out=view.images[:, rows, columns])
+    view.inside[rows, columns] = True
+    view.pixel_mask[rows, columns] = True
     if camera.visible is not None:
-        visible[rows, columns] = torch.from_numpy(camera.visible)[from_rows, from_columns]
+        view.pixel_mask[rows, columns] = torch.from_numpy(camera.visible)[from_rows, from_columns]
     if camera.semantics is not None:
-        semantics[rows, columns] = torch.from_numpy(camera.semantics)[from_rows, from_columns]
-    return image, inside, visible, semantics
+        view.semantics[rows, columns] = torch.from_numpy(camera.semantics)[from_rows, from_columns]
 
 
-def _resampled(camera: PreparedCamera, network_T_prepared: Matrix, size: tuple[int, int]) -> tuple[Tensor, ...]:
-    """Image (bilinear), inside, visible, semantics (nearest) of a picture under an affine map."""
+def _resample(view: _Views, camera: PreparedCamera, network_T_prepared: Matrix) -> None:
+    """A picture (bilinear) and its labels (nearest) under an affine map."""
     height, width = camera.image.shape[1:]
     (a, b, c), (d, e, f) = np.linalg.inv(network_T_prepared)[:2].tolist()
-    row, column = torch.arange(size[0], dtype=torch.float32)[:, None], torch.arange(size[1], dtype=torch.float32)
+    rows, columns = view.depth.shape
+    row, column = torch.arange(rows, dtype=torch.float32)[:, None], torch.arange(columns, dtype=torch.float32)
     u, v = a * column + (b * row + c), d * column + (e * row + f)
-    grid = torch.stack([(2 * u + 1) / width - 1, (2 * v + 1) / height - 1], dim=-1)
+    grid = torch.empty(rows, columns, 2)
+    torch.sub((2 * u + 1) / width, 1, out=grid[..., 0])
+    torch.sub((2 * v + 1) / height, 1, out=grid[..., 1])
     image = torch.from_numpy(camera.image)[None].float().mul_(1 / 255)
     image = F.grid_sample(image, grid[None], padding_mode="border", align_corners=False)[0]
-    inside = (u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)
-    image *= inside
-    visible, semantics = inside, torch.full(size, UNKNOWN, dtype=torch.uint8)
+    torch.logical_and((u >= -0.5) & (u < width - 0.5), (v >= -0.5) & (v < height - 0.5), out=view.inside)
+    torch.mul(image, view.inside, out=view.images)
+    view.pixel_mask.copy_(view.inside)
     if camera.visible is not None or camera.semantics is not None:
         nearest_row = (v + 0.5).floor_().long().clamp_(0, height - 1)
         nearest = (u + 0.5).floor_().long().clamp_(0, width - 1).add_(nearest_row, alpha=width)
         if camera.visible is not None:
-            visible = inside & torch.from_numpy(camera.visible).take(nearest)
+            view.pixel_mask.logical_and_(torch.from_numpy(camera.visible).take(nearest))
         if camera.semantics is not None:
-            semantics = torch.from_numpy(camera.semantics).take(nearest)
-    return image, inside, visible, semantics
+            torch.take(torch.from_numpy(camera.semantics), nearest, out=view.semantics)
 
 
 def _moved_volume(grid: VoxelGrid, augment: AugmentSettings, rng: np.random.Generator) -> Matrix:
@@ -254,15 +270,17 @@ def _label(label: OccupancyLabel | None, grid: VoxelGrid, bev_T_ego: Matrix) -> 
         return OccupancyLabel(np.full(grid.shape, UNKNOWN, dtype=np.uint8), unseen, unseen.copy())
     ego_T_bev = np.linalg.inv(bev_T_ego)
     fine = own_grid(label, grid)
-    columns = fine.centres()[:, :, 0] @ ego_T_bev[:3, :3].T + ego_T_bev[:3, 3]
+    floor = VoxelGrid(fine.lower, (*fine.shape[:2], 1), fine.voxel_size)
+    columns = floor.centres()[:, :, 0] @ ego_T_bev[:3, :3].T + ego_T_bev[:3, 3]
     cells, inside = fine.index(columns)
-    x, y = (cells * inside[..., None])[..., :2].transpose(2, 0, 1)
+    column = (cells[..., 0] * fine.shape[1] + cells[..., 1]) * inside
     known = inside[:, :, None]
     # Copies also without a move: a batch may outlive the mapped cache file and be written to.
+    taken = OccupancyLabel(*(values.reshape(-1, fine.shape[2])[column] for values in label))
     moved = OccupancyLabel(
-        semantics=np.where(known, label.semantics[x, y], np.uint8(UNKNOWN)),
-        camera_mask=label.camera_mask[x, y] & known,
-        lidar_mask=label.lidar_mask[x, y] & known,
+        semantics=np.where(known, taken.semantics, np.uint8(UNKNOWN)),
+        camera_mask=taken.camera_mask & known,
+        lidar_mask=taken.lidar_mask & known,
     )
     factor = fine.shape[0] // grid.shape[0]
     return moved if factor == 1 else coarsen(moved, factor)

@@ -212,6 +212,7 @@ def _camera_view(segment: Segment, time: int, camera: int) -> CameraView:
         semantics=None
         if labels is None
         else partial(_read_semantics, segment.file("camera_segmentation"), labels, size),
+        shrinks=True,
     )
 
 
@@ -241,9 +242,11 @@ def _bytes(path: Path, place: Place, columns: tuple[str, ...]) -> tuple[bytes, .
     return tuple(row[column].as_py() for column in columns)
 
 
-def _read_image(path: Path, place: Place, size: tuple[int, int]) -> NDArray[np.uint8]:
+def _read_image(
+    path: Path, place: Place, size: tuple[int, int], least: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
     (data,) = _bytes(path, place, (IMAGE,))
-    return decode_image(data, _where(path, place), size)
+    return decode_image(data, _where(path, place), size, least)
 
 
 def _read_semantics(path: Path, place: Place, size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -54,12 +54,16 @@ class DepthMetrics(Metric):
         counts = (true >= self.nearest) & (true <= self.farthest)
         if mask is not None:
             counts &= mask.reshape(counts.shape)
-        for g, t, m in zip(guess, true, counts, strict=True):
-            if m.any():
-                g_m, t_m = g[m].double(), t[m].double()
-                self.sums[0] += self._errors(g_m, t_m)
-                self.sums[1] += self._errors(g_m * (t_m.median() / g_m.median().clamp(min=1e-6)), t_m)
-                self.images += 1
+        pixels = [n for n in counts.flatten(1).sum(dim=1).tolist() if n]
+        if not pixels:
+            return
+        place = counts.flatten().nonzero()[:, 0]
+        g, t = guess.flatten()[place].double(), true.flatten()[place].double()
+        medians = [[part.median() for part in values.split(pixels)] for values in (t, g)]
+        of_true, of_guess = (torch.stack(each) for each in medians)
+        factors = (of_true / of_guess.clamp(min=1e-6)).repeat_interleave(torch.tensor(pixels, device=g.device))
+        self.sums += self._errors(torch.stack([g, g * factors]), t, pixels)
+        self.images += len(pixels)
 
     def compute(self) -> dict[str, float]:
         """Mean of every measure; those after median scaling are named ``scaled_...``. NaN before any image."""
@@ -70,16 +74,18 @@ class DepthMetrics(Metric):
             for name, value in zip(MEASURES, row, strict=True)
         }
 
-    def _errors(self, guess: Tensor, true: Tensor) -> Tensor:
+    def _errors(self, guess: Tensor, true: Tensor, pixels: list[int]) -> Tensor:
+        """(2, 7) sums over images of two kinds of guesses (2, M) at truths (M,), so many pixels of each image."""
         guess = guess.clamp(self.nearest, self.farthest)
         difference = guess - true
         ratio = torch.maximum(guess / true, true / guess)
-        return torch.stack(
-            [
-                (difference.abs() / true).mean(),
-                (difference.square() / true).mean(),
-                difference.square().mean().sqrt(),
-                (guess.log() - true.log()).square().mean().sqrt(),
-                *((ratio < 1.25**power).double().mean() for power in (1, 2, 3)),
-            ]
-        )
+        errors = [
+            difference.abs() / true,
+            difference.square() / true,
+            difference.square(),
+            (guess.log() - true.log()).square(),
+            *((ratio < 1.25**power).double() for power in (1, 2, 3)),
+        ]
+        means = [torch.stack([part.mean(dim=1) for part in error.split(pixels, dim=1)]) for error in errors]
+        means[2:4] = [mean.sqrt() for mean in means[2:4]]
+        return torch.stack([mean.sum(dim=0) for mean in means], dim=1)

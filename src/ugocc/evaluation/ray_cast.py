@@ -1,16 +1,20 @@
-"""First voxel along many rays: exact voxel traversal, all rays side by side.
+"""First voxel along many rays: exact voxel traversal.
 
-Amanatides and Woo, "A fast voxel traversal algorithm for ray tracing" (Eurographics 1987), with one array entry per
-ray. Several volumes are walked through together, because the path does not depend on what they hold.
+Amanatides and Woo, "A fast voxel traversal algorithm for ray tracing" (Eurographics 1987). Several volumes are walked
+through together, because the path does not depend on what they hold. Ray by ray where numba is installed to compile
+that, else all rays side by side with one array entry each; both find the same numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 OUTSIDE: Final = 15
@@ -49,12 +53,37 @@ def first_hits(
         raise ValueError(f"ray origins outside the grid of shape {tuple(shape)}: {origins.tolist()} (in voxels)")
     # A rim of OUTSIDE voxels ends every ray, so that no step has to look at its index. Two volumes share a byte.
     packed = volumes[0] if len(volumes) == 1 else volumes[0] | volumes[1] << 4
-    content = np.pad(packed, 1, constant_values=OUTSIDE if len(volumes) == 1 else OUTSIDE | OUTSIDE << 4).ravel()
-    walk = _start(np.repeat(origins, len(rays), axis=0), np.tile(rays, (len(origins), 1)), shape)
+    content = np.pad(packed, 1, constant_values=OUTSIDE if len(volumes) == 1 else OUTSIDE | OUTSIDE << 4)
+    cast = _one_by_one if find_spec("numba") else _side_by_side
+    hits = cast(content, len(volumes), np.ascontiguousarray(origins), np.ascontiguousarray(rays), free)
+    for hit in hits:
+        hit.depth[hit.value == OUTSIDE] = np.inf
+    return hits
 
+
+def _one_by_one(
+    content: NDArray[np.uint8], volumes: int, origins: NDArray[np.float64], rays: NDArray[np.float64], free: int
+) -> list[Hits]:
+    """The compiled walk, origins shared out among as many threads as torch uses."""
+    from ugocc.evaluation.ray_kernel import walk
+
+    value = np.empty((volumes, len(origins), len(rays)), np.uint8)
+    depth = np.empty((volumes, len(origins), len(rays)))
+    with ThreadPoolExecutor(min(torch.get_num_threads(), len(origins))) as pool:
+        jobs = [pool.submit(walk, content, o, rays, free, value[:, k], depth[:, k]) for k, o in enumerate(origins)]
+        for job in jobs:
+            job.result()
+    return [Hits(value[i].ravel(), depth[i].ravel()) for i in range(volumes)]
+
+
+def _side_by_side(
+    content: NDArray[np.uint8], volumes: int, origins: NDArray[np.float64], rays: NDArray[np.float64], free: int
+) -> list[Hits]:
+    shape, content = np.asarray(content.shape) - 2, content.ravel()
+    walk = _start(np.repeat(origins, len(rays), axis=0), np.tile(rays, (len(origins), 1)), shape)
     count = len(origins) * len(rays)
-    hits = [Hits(np.full(count, OUTSIDE, np.uint8), np.zeros(count)) for _ in volumes]
-    searching = np.ones((len(volumes), count), dtype=bool)
+    hits = [Hits(np.full(count, OUTSIDE, np.uint8), np.zeros(count)) for _ in range(volumes)]
+    searching = np.ones((volumes, count), dtype=bool)
     ray = np.arange(count)
     while len(ray):
         for _ in range(_STEPS_BETWEEN_SIEVES):
@@ -71,8 +100,6 @@ def first_hits(
         still = np.flatnonzero(searching.any(axis=0))
         ray, searching = ray[still], searching[:, still]
         walk = walk.only(still)
-    for hit in hits:
-        hit.depth[hit.value == OUTSIDE] = np.inf
     return hits
 
 
