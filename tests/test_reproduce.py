@@ -99,14 +99,61 @@ def test_the_first_seed_makes_a_whole_table() -> None:
     assert len(set(found)) == len(found) == 2 * (3 * (5 * 3 + 1) + 1)
 
 
+def _digest_of(folder: Path, text: str, file: str = "models/lift.py") -> str:
+    path = folder / file
+    path.parent.mkdir(exist_ok=True, parents=True)
+    path.write_text(text)
+    code_digest.cache_clear()
+    return code_digest(folder)
+
+
 def test_a_digest_changes_with_what_decides_numbers(tmp_path: Path) -> None:
-    for name in ("models/lift.py", "viz/bev.py"):
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).write_text("a = 1")
-    before = code_digest(tmp_path)
-    (tmp_path / "viz/bev.py").write_text("a = 2")
-    code_digest.cache_clear()
-    assert code_digest(tmp_path) == before
-    (tmp_path / "models/lift.py").write_text("a = 2")
-    code_digest.cache_clear()
-    assert code_digest(tmp_path) != before
+    before = _digest_of(tmp_path, "a = 1\n")
+    assert _digest_of(tmp_path, "b = 1", "viz/bev.py") == before
+    assert _digest_of(tmp_path, "b = 1", "data/town/shapes.py") == before
+    assert _digest_of(tmp_path, "a = 2\n") != before
+    assert _digest_of(tmp_path, "a = 1\n") == before
+    assert _digest_of(tmp_path, "b = 1", "models/other.py") != before
+
+
+def test_a_digest_does_not_change_with_what_is_said_about_code(tmp_path: Path) -> None:
+    said = '''"""What it is."""
+
+# Why.
+A = "# no comment"  # a comment
+"""What A is."""
+
+
+class Settings:
+    """Of something."""
+
+    share: float = 0.5
+    """Of all,
+    that is."""
+
+    def half(self) -> str:
+        """Half."""
+        return """not a docstring"""
+'''
+    unsaid = '''A = "# no comment"
+class Settings:
+    share: float = 0.5
+    def half(self) -> str:
+        return """not a docstring"""
+'''
+    before = _digest_of(tmp_path, said)
+    assert _digest_of(tmp_path, unsaid) == before
+    assert _digest_of(tmp_path, said.replace("not a doc", "none")) != before
+    assert _digest_of(tmp_path, said.replace("# no", "# yes")) != before
+    assert _digest_of(tmp_path, said.replace("0.5", "0.25")) != before
+
+
+def test_published_results_are_not_made_again_where_their_models_are_gone(
+    reproduced: Path, tiny_fleets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = replace(_settings(tiny_fleets, tmp_path), publish=reproduced / "published")
+    rows = reproduce(settings)
+    assert "7 results, 0 missing" in capsys.readouterr().out
+    assert len(rows) == 7 * 2
+    assert not list(tmp_path.rglob("*.safetensors"))
+    assert (tmp_path / "runs" / "table.md").read_text() == (reproduced / "runs" / "table.md").read_text()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ugocc.config import plain
 from ugocc.data.dataset import FrameDataset
@@ -27,6 +27,9 @@ from ugocc.training.progress import progress_callback
 from ugocc.training.settings import FleetSettings, RunSettings
 from ugocc.training.source import SourceRecipe, source_recipe, train_source
 from ugocc.training.stages import adapt_recipe, source_stage, train_adapt
+
+PLAIN: Final = ("source-only", "oracle")
+"""Variants that are plain trainings on one fleet's labels."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,19 @@ def run_variant(settings: AblationSettings, direction: str, variant: str, seed: 
 def result_file(settings: AblationSettings, direction: str, variant: str, seed: int) -> Path:
     """Where the result of a variant is written."""
     return settings.out / direction / f"seed-{seed}" / file_name(variant) / f"{settings.split}.json"
+
+
+def model_folder(settings: AblationSettings, direction: str, variant: str, seed: int) -> Path:
+    """Where the model of a variant is once it is trained."""
+    if variant in PLAIN:
+        source, target = direction.split("-")
+        return plain_run(settings, target if variant == "oracle" else source, seed) / "model"
+    return settings.out / direction / f"seed-{seed}" / file_name(variant) / "model"
+
+
+def plain_run(settings: AblationSettings, fleet: str, seed: int) -> Path:
+    """Run folder of plain training on a fleet: the oracle of one direction is the source-only model of the other."""
+    return settings.out / "plain" / fleet / f"seed-{seed}"
 
 
 def file_name(variant: str) -> str:
@@ -213,7 +229,7 @@ def _plain(settings: AblationSettings, full: AdaptRecipe, fleet: str) -> SourceR
         model=network,
         source=FleetSettings(settings.fleets / fleet),
         optim=replace(recipe.optim, steps=steps),
-        run=replace(full.run, folder=settings.out / "plain" / fleet / f"seed-{full.run.seed}"),
+        run=replace(full.run, folder=plain_run(settings, fleet, full.run.seed)),
     )
 
 

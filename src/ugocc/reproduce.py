@@ -17,16 +17,16 @@ from ugocc.ablation import (
     base_recipe,
     check_names,
     file_name,
+    model_folder,
     result_file,
     run_variant,
-    train_variant,
 )
 from ugocc.errors import DataError
 from ugocc.gaps import gap_table
 from ugocc.models.assemble import build_model, model_settings
 from ugocc.models.example import example_batch
 from ugocc.provenance import code_digest, data_digest
-from ugocc.results import Row, markdown_table, write_text
+from ugocc.results import Row, markdown_table, read_results, write_text
 from ugocc.serving.report import KEYS, Story, reproduce_report, story_of
 from ugocc.serving.tables import order
 from ugocc.training.source import source_recipe, supervised_losses
@@ -103,14 +103,14 @@ def reproduce(settings: ReproduceSettings) -> list[Row]:
             print(
                 f"{job.variant} of {job.model}, {job.direction}, seed {job.seed}; about {clock(left)} left", flush=True
             )
-        rows += run_variant(ablation(settings, job.model), job.direction, job.variant, job.seed)
-        publish(settings, job)
+        rows += result(settings, job)
     print(f"took {clock(time.monotonic() - began)}")
     rows.sort(key=order)
     by_direction = {
         d: [r for r in rows if {r.train_fleet, r.eval_fleet} <= set(d.split("-"))] for d in settings.directions
     }
     table = f"{gap_table(by_direction)}\n{markdown_table(rows)}"
+    settings.out.mkdir(parents=True, exist_ok=True)
     write_text(settings.out / "table.md", table)
     print(f"\n{table}\nresults: {settings.publish}")
     if settings.report:
@@ -120,14 +120,19 @@ def reproduce(settings: ReproduceSettings) -> list[Row]:
 
 
 def stories(settings: ReproduceSettings, rows: Sequence[Row]) -> dict[str, Story]:
-    """What the report tells of every network that was adapted, by name and direction; models of the first seed."""
+    """What the report tells of every network that was adapted, by name and direction; models of the first seed.
+
+    Published results come without models, so those that were not trained here are left out.
+    """
     told = {}
     seed = settings.seeds[0]
     for job in jobs(settings):
         if job.variant == "full" and job.seed == seed:
             source, target = job.direction.split("-")
             how = ablation(settings, job.model)
-            models = {key: train_variant(how, job.direction, variant, seed) for key, variant in KEYS.items()}
+            models = {key: model_folder(how, job.direction, variant, seed) for key, variant in KEYS.items()}
+            if not all((model / "model.json").is_file() for model in models.values()):
+                continue
             name = f"{job.model}-{settings.size}"
             told[f"{name}, {source} to {target}"] = story_of(rows, name, source, target, models)
     return told
@@ -167,8 +172,18 @@ def ablation(settings: ReproduceSettings, model: str) -> AblationSettings:
 
 
 def is_done(settings: ReproduceSettings, job: Job) -> bool:
-    """Whether the result of a job is there."""
-    return result_file(ablation(settings, job.model), job.direction, job.variant, job.seed).is_file()
+    """Whether the result of a job is there, made here or published before."""
+    made = result_file(ablation(settings, job.model), job.direction, job.variant, job.seed)
+    return made.is_file() or published(settings, job).is_file()
+
+
+def result(settings: ReproduceSettings, job: Job) -> list[Row]:
+    """The rows of a job: what is published of it, or else what training and scoring it gives, published then."""
+    path = published(settings, job)
+    if not path.is_file():
+        run_variant(ablation(settings, job.model), job.direction, job.variant, job.seed)
+        publish(settings, job)
+    return read_results(path)
 
 
 def published(settings: ReproduceSettings, job: Job) -> Path:
