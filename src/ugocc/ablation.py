@@ -203,7 +203,7 @@ def train_variant(settings: AblationSettings, direction: str, variant: str, seed
         return train_source(_plain(settings, full, target))
     if variant == "strong source-only":
         asis = replace(full, rig_transfer=replace(full.rig_transfer, share=0.0))
-        asis = replace(asis, augment=replace(asis.augment, bev_turn=0.0, bev_shift=0.0))
+        asis = replace(asis, augment=replace(asis.augment, bev_turn=0.0, bev_shift=0.0, bev_scale=0.0))
         return train_adapt(source_alone(asis, own))
     if variant == "rig-transfer source-only":
         return train_adapt(source_alone(full, own))

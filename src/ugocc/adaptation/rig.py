@@ -49,6 +49,9 @@ class RandomRigSettings:
     """Metres the cameras are raised by, one draw for the rig."""
     shift: float = 0.3
     """Largest move of each camera along x and along y, in metres."""
+    move: float = 1.5
+    """Largest move of the rig as a whole along x and along y, in metres. A fleet keeps to the middle of its lanes; seen
+    from elsewhere in the road, kerbs and walls are in other places of the pictures."""
     yaw_degrees: float = 8.0
     """Largest turn of each camera about the vertical through it, either way."""
     pitch_degrees: float = 2.0
@@ -102,7 +105,7 @@ def random_rig(rig: VirtualRig, rng: np.random.Generator, settings: RandomRigSet
     """
     s = settings or RandomRigSettings()
     factor = float(np.exp(rng.uniform(np.log(s.focal[0]), np.log(s.focal[1]))))
-    lift = rng.uniform(*s.lift)
+    move = np.array([*rng.uniform(-s.move, s.move, 2), rng.uniform(*s.lift)])
     intrinsics, poses = rig.intrinsics.copy(), rig.ego_T_camera.copy()
     intrinsics[:, :2, :2] *= factor
     for pose in poses:
@@ -111,6 +114,6 @@ def random_rig(rig: VirtualRig, rng: np.random.Generator, settings: RandomRigSet
         # Tilting turns about the camera's own x axis, turning about the vertical.
         tilt = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
         pose[:3, :3] = yaw_matrix(yaw)[:3, :3] @ pose[:3, :3] @ tilt
-        pose[:3, 3] += (*rng.uniform(-s.shift, s.shift, 2), lift)
+        pose[:3, 3] += move + (*rng.uniform(-s.shift, s.shift, 2), 0.0)
     jittered = replace(rig, intrinsics=intrinsics, ego_T_camera=poses)
     return turned(jittered, rng.uniform(-np.pi, np.pi)) if rng.random() < s.turn else jittered

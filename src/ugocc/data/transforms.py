@@ -47,6 +47,9 @@ class AugmentSettings:
     bev_shift: float = 0.0
     """Largest move of the volume over the ground in metres, along x and along y. A fleet's cars keep to their lanes: a
     network that always sees the kerb in the same voxels learns the voxels, and other roads are of another width."""
+    bev_scale: float = 0.0
+    """Largest stretch of the volume over the ground, either way: 0.1 draws a factor from 0.9 to 1.1. Roads are wider in
+    one town than in another."""
     camera_drop: float = 0.0
     """Probability of losing each camera; one always stays."""
 
@@ -236,16 +239,17 @@ def _resample(view: _Views, camera: PreparedCamera, network_T_prepared: Matrix) 
 
 
 def _moved_volume(grid: VoxelGrid, augment: AugmentSettings, rng: np.random.Generator) -> Matrix:
-    """bev_T_ego of randomly mirroring the volume about the middle of its box, then turning and moving it."""
+    """bev_T_ego of randomly mirroring the volume about the middle of its box, then turning, stretching and moving it."""
     bev_T_ego = np.eye(4)
     for axis, probability in enumerate((augment.bev_flip_x, augment.bev_flip_y)):
         if rng.uniform() < probability:
             bev_T_ego[axis, axis] = -1
             bev_T_ego[axis, 3] = grid.lower[axis] + grid.upper[axis]
-    if augment.bev_turn or augment.bev_shift:
+    if augment.bev_turn or augment.bev_shift or augment.bev_scale:
         turn = np.deg2rad(augment.bev_turn) * rng.uniform(-1, 1)
+        stretch = 1 + augment.bev_scale * rng.uniform(-1, 1)
         moved_T_bev = np.eye(4)
-        moved_T_bev[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+        moved_T_bev[:2, :2] = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) * stretch
         moved_T_bev[:2, 3] = augment.bev_shift * rng.uniform(-1, 1, 2)
         bev_T_ego = moved_T_bev @ bev_T_ego
     return bev_T_ego

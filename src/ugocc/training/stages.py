@@ -222,14 +222,14 @@ def adapt_recipe(name: str, size: str) -> AdaptRecipe:
     """
     stage_one = source_recipe(name, size)
     model = adaptable(stage_one.model)
-    augment = replace(stage_one.augment, bev_turn=10.0, bev_shift=3.0)
+    augment = replace(stage_one.augment, bev_turn=10.0, bev_shift=3.0, bev_scale=0.15)
     recipe = AdaptRecipe(model=model, augment=augment, occupancy_loss=stage_one.occupancy_loss)
     if size == "full":
         return replace(recipe, optim=replace(stage_one.optim, steps=20_000, lr=2e-5))
     return replace(
         recipe,
         augment=replace(augment, colour=0.3, crop=0.15, scale=(-0.1, 0.15)),
-        rig_transfer=RigTransferSettings(share=1.0, beside=True, bev_flip=0.5),
+        rig_transfer=RigTransferSettings(share=1.0, beside=True, random=2, bev_flip=0.5),
         earlier=EarlierStages(1100, 100, settle=False),
         voting=VotingSettings(rounds=3),
         weights=replace(recipe.weights, pseudo_labels=1.0, semantics=0.5, photometric_source=0.0),
