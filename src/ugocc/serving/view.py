@@ -52,6 +52,7 @@ def record(settings: ViewSettings, target: str, frames: FrameSource, count: int,
         count: of frames.
         predict: what a network says about each.
     """
+    from ugocc.viz.viewer import paths
     from ugocc.viz.viewer.entities import entities_of
     from ugocc.viz.viewer.layout import layout, log_once
     from ugocc.viz.viewer.recording import log_moment, open_recording
@@ -66,7 +67,10 @@ def record(settings: ViewSettings, target: str, frames: FrameSource, count: int,
             said = predict(frame)
             entities = entities_of(frame, settings, origin, said)
             if number == 0:
-                recording.send_blueprint(layout([camera.name for camera in frame.cameras], list(entities)))
+                volumes = [paths.TRUTH] if frame.occupancy else []
+                if settings.predictions or settings.checkpoint:
+                    volumes.append(paths.PREDICTION)
+                recording.send_blueprint(layout([camera.name for camera in frame.cameras], volumes, list(entities)))
             log_moment(recording, entities, number, frame.timestamp_us, known)
             predicted += said is not None
     return predicted

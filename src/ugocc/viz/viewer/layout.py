@@ -32,16 +32,16 @@ def log_once(recording: rr.RecordingStream) -> None:
     recording.log(paths.CAR, rr.Boxes3D(mins=lower, sizes=sizes, colors=colours, fill_mode=solid), static=True)
 
 
-def layout(cameras: Sequence[str], entities: Sequence[str]) -> rrb.Blueprint:
-    """The 3D views of truth and prediction beside the pictures of the cameras.
+def layout(cameras: Sequence[str], volumes: Sequence[str], entities: Sequence[str]) -> rrb.Blueprint:
+    """A 3D view of every volume beside the pictures of the cameras.
 
     Args:
         cameras: names on the rig, in its order.
-        entities: paths that will be logged.
+        volumes: ``TRUTH``, ``PREDICTION``, both or none.
+        entities: paths that a frame has.
     """
-    volumes = {"Truth": paths.TRUTH, "Prediction": paths.PREDICTION}
-    shown = [name for name, path in volumes.items() if any(entity.startswith(path) for entity in entities)]
-    scenes = [_scene(name, cameras, [path for other, path in volumes.items() if other != name]) for name in shown]
+    titles = {paths.TRUTH: "Truth", paths.PREDICTION: "Prediction"}
+    scenes = [_scene(titles[path], cameras, [other for other in titles if other != path]) for path in volumes]
     tabs = [_pictures("Cameras", cameras, (paths.IMAGE, paths.SEMANTICS), (paths.BOXES, paths.LIDAR))]
     for name, below in (("Lidar depth", paths.LIDAR_DEPTH), ("Predicted depth", paths.PREDICTED_DEPTH)):
         if any(paths.camera_path(camera, below) in entities for camera in cameras):

@@ -20,6 +20,7 @@ PATIENCE: Final = 10.0
 """Seconds that a viewer has to answer."""
 PORT: Final = 9876
 """The viewer's own default."""
+NO_DISPLAY: Final = "a display to open the viewer on; without one, --rerun FILE.rrd to open elsewhere"
 
 
 @contextmanager
@@ -97,7 +98,7 @@ def _open_viewer(recording: rr.RecordingStream) -> None:
         )
     except RuntimeError as error:
         line = str(error).strip().splitlines()[0]
-        raise DataError("rerun", "viewer", line, "a display; elsewhere, --rerun FILE.rrd to open later") from error
+        raise DataError("live", "rerun", line, NO_DISPLAY) from error
 
 
 def _connect(recording: rr.RecordingStream, address: str) -> None:
@@ -112,4 +113,5 @@ def _wait_for(recording: rr.RecordingStream, target: str) -> None:
         recording.flush(timeout_sec=PATIENCE)
     except (RuntimeError, ValueError) as error:
         line = str(error).strip().splitlines()[0]
-        raise DataError(target, "rerun", f"no answer ({line})", "a viewer that runs there") from error
+        expected = NO_DISPLAY if target == "live" else "a viewer that runs there"
+        raise DataError(target, "rerun", f"no answer ({line})", expected) from error
