@@ -142,9 +142,10 @@ def _export(argv: Sequence[str], texts: dict[str, Any]) -> None:
 
 def _view(argv: Sequence[str], texts: dict[str, Any]) -> None:
     from ugocc.config import parse_settings
-    from ugocc.viz.fleet import ViewSettings, view_fleet
+    from ugocc.serving.view import view
+    from ugocc.viz.fleet import ViewSettings
 
-    view_fleet(parse_settings(ViewSettings, argv, **texts))
+    view(parse_settings(ViewSettings, argv, **texts))
 
 
 def _score(argv: Sequence[str], texts: dict[str, Any]) -> None:
@@ -265,7 +266,7 @@ VERBS: Mapping[str, Verb | Mapping[str, Verb]] = {
     ),
     "view": Verb(
         _view,
-        "Picture the frames of a fleet: cameras with lidar and boxes, and the occupancy label.",
+        "Picture the frames of a fleet, or show them in the rerun viewer: cameras with lidar and boxes, and the label.",
         "ugocc view --root data/embedded/six --split val --limit 3",
     ),
     "score": Verb(

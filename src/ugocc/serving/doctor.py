@@ -26,6 +26,7 @@ EXTRAS: Final = {
     "film": ("imageio", "av"),
     "segment": ("onnxruntime", "ai_edge_litert"),
     "export": ("onnx", "onnxscript", "onnxruntime", "openvino"),
+    "rerun": ("rerun",),
 }
 """Optional parts of the package, and what they import."""
 ROOM: Final = 10

@@ -47,6 +47,17 @@ class ViewSettings:
     """Hide the voxels of the label that no camera sees."""
     film: str = "none"
     """Film of the pictures: mp4 (needs the extra film), gif, webp, or none."""
+    rerun: str | None = None
+    """Show the frames over time in the rerun viewer (needs the extra rerun) instead of drawing pictures: live opens it,
+    a file .rrd is written for later, an address such as rerun+http://127.0.0.1:9876/proxy is a viewer that runs."""
+    predictions: Path | None = None
+    """Folder of <token>.npz that ``ugocc predict`` wrote (its volumes/), for the rerun viewer."""
+    checkpoint: Path | None = None
+    """Model that predicts volumes and depth for the rerun viewer, named as for ``ugocc predict``."""
+    device: str | None = None
+    """Of the checkpoint: cpu, cuda, mps; by default the best there is."""
+    width: int = 704
+    """Columns of the pictures in the rerun viewer; wider ones are scaled down."""
 
 
 def view_fleet(settings: ViewSettings) -> None:

@@ -1,0 +1,1 @@
+"""Frames over time in the rerun viewer (extra ``rerun``); the modules of this folder import it."""
