@@ -83,14 +83,16 @@ def test_random_rigs_stay_within_their_ranges_and_repeat(rig: VirtualRig) -> Non
     drawn = [random_rig(rig, np.random.default_rng(seed), s) for seed in range(40)]
     again = random_rig(rig, np.random.default_rng(7), s)
     np.testing.assert_array_equal(again.ego_T_camera, drawn[7].ego_T_camera)
-    factors, lifts = [], []
+    factors, lifts, places = [], [], []
     for new in drawn:
         ratio = new.intrinsics[:, 0, 0] / rig.intrinsics[:, 0, 0]
         np.testing.assert_allclose(ratio, ratio[0])
         np.testing.assert_array_equal(new.intrinsics[:, :2, 2], rig.intrinsics[:, :2, 2])
         move = new.ego_T_camera[:, :3, 3] - rig.ego_T_camera[:, :3, 3]
         np.testing.assert_allclose(move[:, 2], move[0, 2])
-        assert np.abs(move[:, :2]).max() <= s.shift
+        assert np.abs(move[:, :2]).max() <= s.move + s.shift
+        assert np.ptp(move[:, :2], axis=0).max() <= 2 * s.shift  # the rig moves as a whole, each camera a little more
+        places.append(move[:, :2].mean(axis=0))
         factors.append(ratio[0])
         lifts.append(move[0, 2])
         for a, b in zip(new.ego_T_camera, rig.ego_T_camera, strict=True):
@@ -101,10 +103,11 @@ def test_random_rigs_stay_within_their_ranges_and_repeat(rig: VirtualRig) -> Non
     assert 1.1 < max(factors) <= s.focal[1]
     assert s.lift[0] <= min(lifts) < 0
     assert 0.4 < max(lifts) <= s.lift[1]
+    assert (np.ptp(places, axis=0) > 1.5 * s.move).all()
 
 
 def test_random_rigs_turn_now_and_then(rig: VirtualRig) -> None:
-    still = RandomRigSettings((1, 1), (0, 0), 0, 0, 0, turn=0.5)
+    still = RandomRigSettings((1, 1), (0, 0), 0, 0, 0, 0, turn=0.5)
     headings = [yaw_of(random_rig(rig, np.random.default_rng(i), still).ego_T_camera[0] @ inverse(BODY_T_OPTICAL))
                 for i in range(40)]  # fmt: skip
     unturned = np.sum(np.abs(headings) < 1e-9)

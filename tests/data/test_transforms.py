@@ -33,6 +33,7 @@ AUGMENTS = {
     "bev y": replace(STILL, bev_flip_y=1.0),
     "bev turn": replace(STILL, bev_turn=30.0),
     "bev shift": replace(STILL, bev_shift=4.0, bev_flip_x=1.0),
+    "bev scale": replace(STILL, bev_scale=0.3, bev_shift=1.0),
     "recipe": AugmentSettings(),
     "strong": STRONG,
 }
@@ -170,7 +171,7 @@ def test_labels_of_a_moved_volume_are_those_of_the_nearest_voxels(grid):
     prepared = prepare(frame((camera("a"),), occupancy=some_label()), sizes)
     fine = own_grid(prepared.occupancy, grid)
     assert fine.voxel_size == pytest.approx(0.4)
-    augment = replace(STILL, bev_turn=40.0, bev_shift=5.0, bev_flip_y=0.5)
+    augment = replace(STILL, bev_turn=40.0, bev_shift=5.0, bev_scale=0.2, bev_flip_y=0.5)
     for seed in range(4):
         batch = make_sample(prepared, sizes, augment, np.random.default_rng(seed))
         ego_T_bev = np.linalg.inv(batch.bev_T_ego[0].double().numpy())
@@ -375,3 +376,14 @@ def _far(pose: np.ndarray) -> np.ndarray:
     moved = pose.copy()
     moved[:3, 3] += (250_000.0, -420_000.0, 0.0)
     return moved
+
+
+def test_a_volume_is_stretched_over_the_ground_and_keeps_its_heights():
+    prepared = prepare(frame((camera("a"),)), SMALL)
+    augment = replace(STILL, bev_scale=0.2)
+    drawn = [make_sample(prepared, SMALL, augment, np.random.default_rng(seed)).bev_T_ego[0] for seed in range(30)]
+    factors = torch.stack([matrix[0, 0] for matrix in drawn])
+    assert 0.8 <= factors.min() < 0.9
+    assert 1.1 < factors.max() <= 1.2
+    for matrix, factor in zip(drawn, factors, strict=True):
+        torch.testing.assert_close(matrix, torch.diag(torch.tensor([factor, factor, 1.0, 1.0])))
