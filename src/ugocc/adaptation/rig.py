@@ -105,7 +105,7 @@ def random_rig(rig: VirtualRig, rng: np.random.Generator, settings: RandomRigSet
     """
     s = settings or RandomRigSettings()
     factor = float(np.exp(rng.uniform(np.log(s.focal[0]), np.log(s.focal[1]))))
-    move = np.array([*rng.uniform(-s.move, s.move, 2), rng.uniform(*s.lift)])
+    move_x, move_y, lift = *rng.uniform(-s.move, s.move, 2), rng.uniform(*s.lift)
     intrinsics, poses = rig.intrinsics.copy(), rig.ego_T_camera.copy()
     intrinsics[:, :2, :2] *= factor
     for pose in poses:
@@ -114,6 +114,7 @@ def random_rig(rig: VirtualRig, rng: np.random.Generator, settings: RandomRigSet
         # Tilting turns about the camera's own x axis, turning about the vertical.
         tilt = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
         pose[:3, :3] = yaw_matrix(yaw)[:3, :3] @ pose[:3, :3] @ tilt
-        pose[:3, 3] += move + (*rng.uniform(-s.shift, s.shift, 2), 0.0)
+        shift_x, shift_y = rng.uniform(-s.shift, s.shift, 2)
+        pose[:3, 3] += (move_x + shift_x, move_y + shift_y, lift)
     jittered = replace(rig, intrinsics=intrinsics, ego_T_camera=poses)
     return turned(jittered, rng.uniform(-np.pi, np.pi)) if rng.random() < s.turn else jittered

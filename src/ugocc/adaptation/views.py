@@ -98,9 +98,8 @@ def project(camera_points: Tensor, intrinsics: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def to_camera(volume_T_camera: Tensor, points: Tensor) -> Tensor:
-    """Points (..., P, 3) of the volume's frame in camera axes; transforms (..., 4, 4)."""
-    # (R^T (p - t))^T = (p - t)^T R
-    return (points - volume_T_camera[..., None, :3, 3]) @ volume_T_camera[..., :3, :3]
+    """Points (..., P, 3) of the volume's frame in camera axes; transforms (..., 4, 4), which may stretch."""
+    return (points - volume_T_camera[..., None, :3, 3]) @ torch.linalg.inv(volume_T_camera[..., :3, :3]).mT
 
 
 def cell_at(pixels: Tensor, image_size: tuple[int, int], map_size: tuple[int, int]) -> tuple[Tensor, Tensor]:

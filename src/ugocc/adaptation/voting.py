@@ -35,9 +35,11 @@ class VotingSettings:
     still. A car that stands is told nothing by its other frames."""
     reach: float = 4.0
     """Metres from the car, on the ground plan, at which a vote has 1/e of the weight it has at the car."""
-    free: float = 0.65
-    """What a vote for free counts against one for a class. Where frames put a thin wall into neighbouring voxels, none
-    of these gets half of the votes, and counted alike the wall would be voted away."""
+    free: float = 0.5
+    """What a vote for free counts at least against one for a class. Where frames put a thin wall into neighbouring
+    voxels, none of these gets half of the votes, and counted alike the wall would be voted away: free counts as much
+    less as it takes for as many voxels in the pictures to be occupied as the frame itself says, but no less than
+    this."""
     sure: float = 0.5
     """Least probability that a camera's ray meets a class in a voted volume, for its cell to be labelled with it."""
 
@@ -46,9 +48,10 @@ class VotingSettings:
             raise DataError("voting", "rounds", self.rounds, "a number from 0")
         if any(not metres > 0 for metres in self.metres):
             raise DataError("voting", "metres", self.metres, "metres above 0")
-        for name in ("reach", "free"):
-            if not getattr(self, name) > 0:
-                raise DataError("voting", name, getattr(self, name), "a number above 0")
+        if not self.reach > 0:
+            raise DataError("voting", "reach", self.reach, "a number above 0")
+        if not 0 < self.free <= 1:
+            raise DataError("voting", "free", self.free, "a share above 0, at most 1")
 
 
 class Ballot(NamedTuple):
@@ -83,7 +86,7 @@ def voters(places: Tensor, index: int, metres: Sequence[float]) -> list[int]:
 @torch.no_grad()
 def vote(own: Ballot, others: Sequence[Ballot], grid: VoxelGrid, settings: VotingSettings) -> Tensor:
     """(10, X, Y, Z) float32: means over the frames that had a voxel in a picture, this one's where none had; free
-    counts less (``settings.free``).
+    may count less (``settings.free``).
 
     Voxels that this frame takes for something that can move are its own business.
     """
@@ -100,8 +103,21 @@ def vote(own: Ballot, others: Sequence[Ballot], grid: VoxelGrid, settings: Votin
         total, weights = total + said * weight, weights + weight
     movable = torch.isin(mine.argmax(dim=0), torch.tensor(MOVABLE, device=total.device))
     voted = torch.where(movable, mine, total / weights)
-    voted[FREE] *= settings.free
+    voted[FREE] *= _share_of_free(voted, mine, own.visible).clamp(settings.free, 1.0)
     return voted / voted.sum(dim=0)
+
+
+def _share_of_free(voted: Tensor, mine: Tensor, visible: Tensor) -> Tensor:
+    """Factor on the votes for free by which as many of the visible voxels are occupied as in the frame's own volume.
+
+    A vote that made more of them occupied would teach a student that makes more of them occupied, which votes then.
+    """
+    occupied = int(((mine.argmax(dim=0) != FREE) & visible).sum())
+    if not occupied:
+        return voted.new_ones(())
+    others = torch.cat([voted[:FREE], voted[FREE + 1 :]]).amax(dim=0)
+    ratio = (others / voted[FREE].clamp(min=1e-6))[visible]
+    return ratio.topk(occupied).values[-1]
 
 
 def _nearness(places: Tensor, grid: VoxelGrid, settings: VotingSettings) -> Tensor:

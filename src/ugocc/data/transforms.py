@@ -239,7 +239,7 @@ def _resample(view: _Views, camera: PreparedCamera, network_T_prepared: Matrix) 
 
 
 def _moved_volume(grid: VoxelGrid, augment: AugmentSettings, rng: np.random.Generator) -> Matrix:
-    """bev_T_ego of randomly mirroring the volume about the middle of its box, then turning, stretching and moving it."""
+    """bev_T_ego of randomly mirroring the volume about the middle of its box, turning, stretching and moving it."""
     bev_T_ego = np.eye(4)
     for axis, probability in enumerate((augment.bev_flip_x, augment.bev_flip_y)):
         if rng.uniform() < probability:

@@ -8,12 +8,14 @@ must not be able to tell the fleets apart. Pretraining (stage 2) is the same ste
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor, nn
 
@@ -28,6 +30,7 @@ from ugocc.adaptation.visibility import voxels_in_pictures
 from ugocc.adaptation.voted import read_voted
 from ugocc.adaptation.voting import voted_loss
 from ugocc.data.batch import Batch
+from ugocc.geometry.grid import VoxelGrid
 from ugocc.labels import UNKNOWN
 from ugocc.losses.references import prediction_photometric_loss, references_of
 from ugocc.losses.semantics import semantic_loss
@@ -35,7 +38,7 @@ from ugocc.models.assemble import OccupancyModel
 from ugocc.models.depth_net import CameraNorm
 from ugocc.models.prediction import Prediction
 from ugocc.training.adapt_settings import AdaptRecipe
-from ugocc.training.fit import check_finite, optimiser, step_seed
+from ugocc.training.fit import averages_file, check_finite, optimiser, restore_averages, step_seed
 from ugocc.training.moments import Moments, Pair
 from ugocc.training.source import supervised_losses
 
@@ -86,9 +89,11 @@ class Adaptation(LightningModule):
             terms |= of_target_terms
             if self.classifier is not None:
                 strength = reversal_strength(progress, recipe.adversary)
-                fleets = torch.cat([*(moments.now.fleet for moments in pair.sources), target.fleet])
+                batches = [*(moments.now for moments in pair.sources), target]
+                fleets = torch.cat([batch.fleet for batch in batches])
                 features = torch.cat([*(p.bev for p in of_source), of_target.bev])
-                told = domain_loss(self.classifier, features, fleets, strength)
+                common = common_ground(batches, self.model.settings.input.grid, features)
+                told = domain_loss(self.classifier, features * common, fleets, strength)
                 terms["adversary"] = recipe.adversary.weight * told.loss
                 self.log("domain_accuracy", told.accuracy.detach(), batch_size=1)
         total = check_finite(terms, (*pair.sources[0].now.tokens, *target.tokens))
@@ -105,7 +110,10 @@ class Adaptation(LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW over the student and the classifier, and its schedule."""
         learning = nn.ModuleList([self.model] + ([] if self.classifier is None else [self.classifier]))
-        return optimiser(learning, self.recipe.optim)
+        made = optimiser(learning, self.recipe.optim)
+        if self.recipe.start is not None:
+            restore_averages(made["optimizer"], self.model, averages_file(self.recipe.start))
+        return made
 
     def transfer_batch_to_device(self, batch: Pair, device: torch.device, dataloader_idx: int) -> Pair:
         """Both fleets' samples and their neighbours."""
@@ -200,6 +208,16 @@ class Adaptation(LightningModule):
         settings = replace(recipe.photometric, weight=recipe.photometric.weight * weight)
         compared = prediction_photometric_loss(prediction.expected_depth(), moments.now, references, settings)
         return {f"photometric_{fleet}": compared.loss}
+
+
+def common_ground(batches: Sequence[Batch], grid: VoxelGrid, features: Tensor) -> Tensor:
+    """(1, 1, X, Y) of bird's-eye features (B, C, X, Y): 1 where cameras of every sample look, 0 elsewhere.
+
+    Rigs leave footprints: a classifier that sees where features end knows the fleet, and learns nothing else.
+    """
+    columns = torch.cat([voxels_in_pictures(views_of(batch), grid).any(dim=-1) for batch in batches])
+    seen_by_all = columns.all(dim=0)[None, None].to(features)
+    return F.interpolate(seen_by_all, features.shape[-2:], mode="nearest")
 
 
 def _moments_to(moments: Moments, device: torch.device) -> Moments:

@@ -37,7 +37,7 @@ from ugocc.models.settings import ModelSettings
 from ugocc.training.adapt import Adaptation
 from ugocc.training.adapt_settings import AdaptRecipe, ChoiceSettings, EarlierStages, TargetWeights
 from ugocc.training.checkpoint import load_model, load_tensors, read_card, save_model, save_weights
-from ugocc.training.fit import check_same_recipe, fit, loader
+from ugocc.training.fit import averages_file, check_same_recipe, fit, loader, save_averages
 from ugocc.training.moments import MomentDataset, PairDataset, join_pairs
 from ugocc.training.order import PairOrder, StepOrder
 from ugocc.training.settings import FleetSettings, OptimSettings, RunSettings
@@ -150,7 +150,9 @@ def _train(task: Adaptation, source: FrameDataset, target: FrameDataset) -> None
     callbacks: list[Callback] = [KeepCandidates(run.folder / "candidates", recipe.choice.candidates)]
     if recipe.weights.pseudo_labels and recipe.voting.rounds:
         callbacks.append(VoteAgain(run.folder / "voted", target, recipe.voting, recipe.choice.statistics_frames))
-    fit(task, loader(pairs, order, run.workers, join_pairs), order, recipe.optim, run, what, callbacks)
+    trainer = fit(task, loader(pairs, order, run.workers, join_pairs), order, recipe.optim, run, what, callbacks)
+    if trainer.is_global_zero:
+        save_averages(trainer.optimizers[0], task.model, averages_file(run.folder / "model"))
 
 
 @torch.no_grad()
@@ -233,7 +235,7 @@ def adapt_recipe(name: str, size: str) -> AdaptRecipe:
         earlier=EarlierStages(1100, 100, settle=False),
         voting=VotingSettings(rounds=3),
         weights=replace(recipe.weights, pseudo_labels=1.0, semantics=0.5, photometric_source=0.0),
-        adversary=AdversarySettings(weight=0.01),
+        adversary=AdversarySettings(weight=0.05),
         pseudo_labels=PseudoLabelSettings(SelectionSettings(soft=True, keep_share=0.9)),
         optim=OptimSettings(steps=1200, lr=1e-3, warmup_steps=20, decay="cosine"),
     )
