@@ -158,6 +158,8 @@ def fit(
     )
     step = int(torch.load(last, map_location="cpu", weights_only=True)["global_step"]) if last.is_file() else 0
     order.place(trainer.global_rank, trainer.world_size, step)
+    # Lightning leaves modules in the mode they come in, and a network that was loaded comes in evaluation mode.
+    task.train()
     trainer.fit(task, batches, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
     return trainer
 
