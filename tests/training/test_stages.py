@@ -20,6 +20,7 @@ from ugocc.data.transforms import AugmentSettings
 from ugocc.demo import DemoSettings, run_demo
 from ugocc.errors import DataError
 from ugocc.labels import UNKNOWN
+from ugocc.models.depth_net import CameraNorm
 from ugocc.training import adapt
 from ugocc.training.adapt_settings import AdaptRecipe
 from ugocc.training.chain import adapt as adapt_chain
@@ -133,6 +134,24 @@ def test_a_stopped_adaptation_goes_on_as_if_it_had_not_stopped(
     resumed, whole = (load_file(folder / "model.safetensors") for folder in (train_adapt(recipe), adapted))
     for name, value in whole.items():
         assert torch.equal(value, resumed[name]), name
+
+
+def test_what_a_start_was_loaded_as_is_trained(adapted: Path, tiny_fleets: Path, tmp_path: Path) -> None:
+    """A model comes from its folder in evaluation mode, and Lightning leaves modules in the mode they come in."""
+    start = adapted.parent.parent / "pretrained" / "model"
+    recipe = _recipe(tiny_fleets, tmp_path / "run", f"--start={start}", "--optim.steps=1")
+    step, modes = adapt.Adaptation.training_step, []
+
+    def watched(self, pair, batch_idx):  # type: ignore[no-untyped-def]
+        cameras = [m for m in self.model.modules() if isinstance(m, CameraNorm)]
+        learning = [m for m in self.model.modules() if m not in cameras]
+        modes.append((all(m.training for m in learning), any(m.training for m in cameras), self.teacher.training))
+        return step(self, pair, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adapt.Adaptation, "training_step", watched)
+        train_adapt(recipe)
+    assert modes == [(True, False, False)]
 
 
 def test_labels_of_the_target_cannot_change_the_result(tiny_fleets: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ from ugocc.models.assemble import OccupancyModel
 from ugocc.models.depth_net import CameraNorm
 from ugocc.models.prediction import Prediction
 from ugocc.training.adapt_settings import AdaptRecipe
-from ugocc.training.fit import averages_file, check_finite, optimiser, restore_averages, step_seed
+from ugocc.training.fit import check_finite, optimiser, step_seed
 from ugocc.training.moments import Moments, Pair
 from ugocc.training.source import supervised_losses
 
@@ -110,10 +110,7 @@ class Adaptation(LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW over the student and the classifier, and its schedule."""
         learning = nn.ModuleList([self.model] + ([] if self.classifier is None else [self.classifier]))
-        made = optimiser(learning, self.recipe.optim)
-        if self.recipe.start is not None:
-            restore_averages(made["optimizer"], self.model, averages_file(self.recipe.start))
-        return made
+        return optimiser(learning, self.recipe.optim)
 
     def transfer_batch_to_device(self, batch: Pair, device: torch.device, dataloader_idx: int) -> Pair:
         """Both fleets' samples and their neighbours."""

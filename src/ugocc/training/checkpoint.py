@@ -45,9 +45,9 @@ def save_model(
         dtype: of the weights on disk; they are float32 again when they are loaded.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    digest = save_tensors(folder / WEIGHTS, _stored(model.state_dict(), dtype))
+    digest = _save_tensors(folder / WEIGHTS, _stored(model.state_dict(), dtype))
     further = {
-        fleet: save_tensors(folder / statistics_file(fleet), _stored(tensors, dtype))
+        fleet: _save_tensors(folder / statistics_file(fleet), _stored(tensors, dtype))
         for fleet, tensors in (statistics or {}).items()
     }
     card = {
@@ -89,7 +89,7 @@ def statistics_file(fleet: str) -> str:
 def save_weights(path: Path, model: nn.Module) -> str:
     """Write the tensors of a network, whole or not at all; returns their SHA-256."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return save_tensors(path, model.state_dict())
+    return _save_tensors(path, model.state_dict())
 
 
 def load_model(folder: Path, fleet: str | None = None) -> tuple[OccupancyModel, dict[str, Any]]:
@@ -153,8 +153,7 @@ def _stored(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tens
     return {name: value.to(dtype) if value.is_floating_point() else value for name, value in tensors.items()}
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Write tensors by name, whole or not at all; returns the SHA-256 of the file."""
+def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary)
     digest = hashlib.sha256(temporary.read_bytes()).hexdigest()

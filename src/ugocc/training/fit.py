@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 import yaml
@@ -18,13 +18,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ugocc.config import plain
 from ugocc.data.batch import collate
 from ugocc.errors import DataError
-from ugocc.training.checkpoint import load_tensors, save_tensors
 from ugocc.training.order import PairOrder, StepOrder
 from ugocc.training.progress import progress_callback
 from ugocc.training.settings import OptimSettings, RunSettings
-
-AVERAGES: Final = ("step", "exp_avg", "exp_avg_sq")
-"""What AdamW keeps of a parameter."""
 
 
 def step_seed(seed: int, step: int, rank: int = 0) -> int:
@@ -56,43 +52,6 @@ def optimiser(model: torch.nn.Module, optim: OptimSettings) -> dict[str, Any]:
     adam = torch.optim.AdamW(parameter_groups(model, optim.weight_decay), lr=optim.lr, foreach=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: learning_rate_factor(step, optim))
     return {"optimizer": adam, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def averages_file(model: Path) -> Path:
-    """Where a run keeps what its optimiser has averaged, by the folder of its model."""
-    return model.parent / "averages.safetensors"
-
-
-def save_averages(adam: torch.optim.Optimizer, model: torch.nn.Module, path: Path) -> None:
-    """Write the moving averages that AdamW keeps of the gradients of every parameter of a network, and its steps."""
-    tensors = {
-        f"{name}/{kind}": value
-        for name, parameter in model.named_parameters()
-        for kind, value in adam.state.get(parameter, {}).items()
-    }
-    save_tensors(path, tensors)
-
-
-def restore_averages(adam: torch.optim.Optimizer, model: torch.nn.Module, path: Path) -> None:
-    """Let AdamW go on with what :func:`save_averages` wrote; without such a file it begins anew.
-
-    AdamW that begins anew takes steps of the full rate in every parameter at once, however small its gradient has
-    become: a network whose rate has not fallen yet forgets within a few steps most of what it has learned.
-
-    Raises:
-        DataError: a damaged file, or one of another network.
-    """
-    if not path.is_file():
-        return
-    tensors = load_tensors(path)
-    for name, parameter in model.named_parameters():
-        kept = {kind: tensors[key] for kind in AVERAGES if (key := f"{name}/{kind}") in tensors}
-        if not kept:  # frozen, or never used
-            continue
-        if len(kept) < len(AVERAGES) or kept["exp_avg"].shape != parameter.shape:
-            found = {kind: tuple(value.shape) for kind, value in kept.items()}
-            raise DataError(path, name, found, f"{', '.join(AVERAGES)} of shape {tuple(parameter.shape)}")
-        adam.state[parameter] = {kind: value if kind == "step" else value.to(parameter) for kind, value in kept.items()}
 
 
 def check_finite(terms: dict[str, Tensor], tokens: Sequence[str]) -> Tensor:

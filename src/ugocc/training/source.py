@@ -24,16 +24,7 @@ from ugocc.models.assemble import build_model, model_settings
 from ugocc.models.prediction import Prediction
 from ugocc.models.settings import ModelSettings
 from ugocc.training.checkpoint import save_model
-from ugocc.training.fit import (
-    averages_file,
-    check_finite,
-    check_same_recipe,
-    fit,
-    loader,
-    optimiser,
-    save_averages,
-    step_seed,
-)
+from ugocc.training.fit import check_finite, check_same_recipe, fit, loader, optimiser, step_seed
 from ugocc.training.order import StepOrder
 from ugocc.training.settings import FleetSettings, OptimSettings, RunSettings
 
@@ -158,6 +149,4 @@ def train_source(recipe: SourceRecipe) -> Path:
         "steps": trainer.global_step,
         "train_seconds": round(time.monotonic() - began, 1),
     }
-    if trainer.is_global_zero:
-        save_averages(trainer.optimizers[0], task.model, averages_file(finished))
     return save_model(finished, task.model, about)

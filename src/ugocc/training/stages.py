@@ -37,7 +37,7 @@ from ugocc.models.settings import ModelSettings
 from ugocc.training.adapt import Adaptation
 from ugocc.training.adapt_settings import AdaptRecipe, ChoiceSettings, EarlierStages, TargetWeights
 from ugocc.training.checkpoint import load_model, load_tensors, read_card, save_model, save_weights
-from ugocc.training.fit import averages_file, check_same_recipe, fit, loader, save_averages
+from ugocc.training.fit import check_same_recipe, fit, loader
 from ugocc.training.moments import MomentDataset, PairDataset, join_pairs
 from ugocc.training.order import PairOrder, StepOrder
 from ugocc.training.settings import FleetSettings, OptimSettings, RunSettings
@@ -150,9 +150,7 @@ def _train(task: Adaptation, source: FrameDataset, target: FrameDataset) -> None
     callbacks: list[Callback] = [KeepCandidates(run.folder / "candidates", recipe.choice.candidates)]
     if recipe.weights.pseudo_labels and recipe.voting.rounds:
         callbacks.append(VoteAgain(run.folder / "voted", target, recipe.voting, recipe.choice.statistics_frames))
-    trainer = fit(task, loader(pairs, order, run.workers, join_pairs), order, recipe.optim, run, what, callbacks)
-    if trainer.is_global_zero:
-        save_averages(trainer.optimizers[0], task.model, averages_file(run.folder / "model"))
+    fit(task, loader(pairs, order, run.workers, join_pairs), order, recipe.optim, run, what, callbacks)
 
 
 @torch.no_grad()
