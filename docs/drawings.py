@@ -36,8 +36,9 @@ from ugocc.data.frame import Frame, FrameSource, OccupancyLabel
 from ugocc.data.occupancy import label_on_grid
 from ugocc.data.source import open_fleet
 from ugocc.data.transforms import make_sample
+from ugocc.geometry.camera import resize_affine
 from ugocc.geometry.grid import VoxelGrid
-from ugocc.geometry.rigid import transform
+from ugocc.geometry.rigid import inverse, transform
 from ugocc.labels import BUILDING, FREE, PALETTE, UNKNOWN, VEHICLE
 from ugocc.models.assemble import OccupancyModel
 from ugocc.pretrained import find_model
@@ -51,7 +52,7 @@ from ugocc.viz.maps import components, from_above, heat
 from ugocc.viz.overlay import draw_depth, draw_points, draw_semantics
 from ugocc.viz.painter import draw_volume
 from ugocc.viz.pictures import comparison_picture, rig_rows
-from ugocc.viz.rig import AXES, Brush, Pinhole, draw_axes, draw_fields_of_view, on_plan
+from ugocc.viz.rig import AXES, Brush, Pinhole, draw_axes, draw_fields_of_view, draw_ground, on_plan
 from ugocc.viz.sheet import Panel, sheet, stacked, write_small
 from ugocc.viz.view import View
 
@@ -183,6 +184,30 @@ def rigs_picture(frames: Sequence[Frame]) -> Picture:
     panels = [(f"{f.fleet}: {len(f.cameras)} cameras", draw_fields_of_view(floor, grid, pinholes(f))) for f in frames]
     note = "From calibration: width of the field of view, height above the ground. Fields are drawn 10 m long."
     return sheet([("", panels)], title="two rigs", note=note)
+
+
+def check_picture(frames: FrameSource, index: int) -> Picture:
+    """The ground and the way of the car over a picture: calibration as it is, and with mistakes."""
+    now = frames[index]
+    here = inverse(now.world_T_ego)
+    drive = [frame for frame in frames if frame.scene == now.scene]
+    way = np.stack([transform(here, frame.world_T_ego[:3, 3]) for frame in drive])
+    camera = next((c for c in now.cameras if "FRONT" in c.name), now.cameras[0])
+    pose, image = now.ego_T_camera(camera), camera.image().repeat(2, axis=0).repeat(2, axis=1)
+    intrinsics = resize_affine(2, 2) @ camera.intrinsics
+    nod, high = np.eye(4), pose.copy()
+    nod[1:3, 1:3] = [[np.cos(0.07), -np.sin(0.07)], [np.sin(0.07), np.cos(0.07)]]
+    high[2, 3] += 1.0
+    reversed_way = np.stack([transform(now.world_T_ego, inverse(frame.world_T_ego)[:3, 3]) for frame in drive])
+    views = [
+        ("right", pose, way),
+        ("camera pitched by 4 degrees", pose @ nod, way),
+        ("camera a metre too high", high, way),
+        ("poses the wrong way round: ego_T_world", pose, reversed_way),
+    ]
+    panels = [(name, draw_ground(image, at, intrinsics, None, places)) for name, at, places in views]
+    note = "White: the ground, a line every five metres. Yellow: where the car went, before and after."
+    return sheet([("", panels[:2]), ("", panels[2:])], title=f"is the calibration right? {camera.name}", note=note)
 
 
 def grid_picture(frame: Frame) -> Picture:
@@ -493,6 +518,7 @@ def draw_all(root: Path, out: Path, checkpoint: Path, frame: int, source_frame: 
     made: dict[str, Callable[[], Picture]] = {
         "frames": lambda: frames_picture(six, source_frame),
         "rigs": lambda: rigs_picture([six[source_frame], five[frame]]),
+        "check": lambda: check_picture(six, max(0, source_frame - 4)),
         "grid": lambda: grid_picture(five[frame]),
         "depth": lambda: depth_picture(look),
         "lift": lambda: lift_picture(look),

@@ -8,7 +8,7 @@ from ugocc.geometry.rigid import BODY_T_OPTICAL, from_rotation_translation, yaw_
 from ugocc.labels import FREE
 from ugocc.viz.bev import draw_bev
 from ugocc.viz.charts import SERIES
-from ugocc.viz.rig import Brush, Pinhole, draw_axes, draw_fields_of_view, on_plan
+from ugocc.viz.rig import Brush, Pinhole, draw_axes, draw_fields_of_view, draw_ground, on_plan
 from ugocc.viz.view import View
 
 GRID = VoxelGrid((-12.0, -12.0, -1.0), (24, 24, 1), 1.0)
@@ -68,3 +68,17 @@ def test_a_brush_leaves_the_picture_it_is_given_alone_and_draws_in_its_colour():
     brush.arrow(np.array([2.0, 2.0]), np.array([2.5, 2.0]), SERIES[1])  # shorter than a pixel: nothing
     assert tuple(brush.picture()[20, 20]) == SERIES[0]
     assert (blank == 255).all()
+
+
+def test_the_ground_ends_at_the_horizon_and_the_way_lies_where_the_car_goes():
+    blank = np.zeros((100, 200, 3), np.uint8)
+    ahead = [[x, 0.0, 0.0] for x in range(0, 30, 3)]
+    drawn = draw_ground(blank, camera(0.0).ego_T_camera, K, None, ahead)
+    lit = drawn.any(axis=2)
+    assert not lit[:48].any()  # the horizon of a level camera is the row of its principal point
+    assert lit[60:].any()
+    way = (drawn == (255, 190, 40)).all(axis=2)
+    rows, columns = np.nonzero(way)
+    assert rows.max() > 90
+    assert np.abs(columns - 99.5).max() < 3
+    assert not (draw_ground(blank, camera(0.0).ego_T_camera, K) == (255, 190, 40)).all(axis=2).any()

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw
 
+from ugocc.geometry.camera import project
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.geometry.rigid import Matrix, inverse, transform
 from ugocc.viz.canvas import INK, PAPER, Colour, Picture, font
@@ -180,4 +181,50 @@ def draw_axes(picture: Picture, view: View, cameras: Sequence[Pinhole], length: 
     for camera in cameras:
         top = at(camera.corners(DRAWN)[:2]).mean(axis=0)
         brush.word(top - np.array([0, 9]), camera.name, INK, 13)
+    return brush.picture()
+
+
+def draw_ground(
+    picture: Picture,
+    ego_T_camera: Matrix,
+    intrinsics: Matrix,
+    distortion: ArrayLike | None = None,
+    path: ArrayLike = (),
+    reach: float = 40.0,
+) -> Picture:
+    """A net of five metres on the ground over a picture as recorded, and the way of the car on it.
+
+    Where calibration is right the net lies flat on the road and ends at the picture's horizon; where poses are right,
+    too, the way keeps to the lane that the car took.
+
+    Args:
+        picture: (H, W, 3) RGB.
+        ego_T_camera: (4, 4) camera axes to the ego frame.
+        intrinsics: (3, 3) pixels of the picture.
+        distortion: (5,) of the lens, or None.
+        path: (n, 3) places of the car in the ego frame, in order of time.
+        reach: metres to which the net goes, each way.
+    """
+    brush = Brush(picture)
+    thin = max(1.0, picture.shape[1] / 700)
+    camera_T_ego = inverse(ego_T_camera)
+
+    def line(points: Matrix, colour: Colour, width: float) -> None:
+        pixels, depth = project(transform(camera_T_ego, points), intrinsics, distortion)
+        limit = 2 * max(picture.shape[:2])
+        good = (depth > 0.3) & np.isfinite(pixels).all(axis=1) & (np.abs(pixels) < limit).all(axis=1)
+        for i in np.flatnonzero(good[:-1] & good[1:]):
+            brush.line(pixels[i : i + 2], colour, width)
+
+    steps = np.arange(-reach, reach + 0.01, 0.5)
+    still = np.zeros_like(steps)
+    for across in np.arange(-reach, reach + 0.1, 5.0):
+        line(np.stack([steps, still + across, still], axis=1), (255, 255, 255), thin)
+        line(np.stack([still + across, steps, still], axis=1), (255, 255, 255), thin)
+    places = np.asarray(path, dtype=np.float64).reshape(-1, 3)
+    if len(places) > 1:
+        places = np.stack(
+            [np.interp(np.arange(0, len(places) - 0.99, 0.05), np.arange(len(places)), v) for v in places.T]
+        )
+        line(places.T, (255, 190, 40), 3 * thin)
     return brush.picture()
