@@ -194,7 +194,7 @@ def draw_ground(
 ) -> Picture:
     """A net of five metres on the ground over a picture as recorded, and the way of the car on it.
 
-    Where calibration is right the net lies flat on the road and ends at the picture's horizon; where poses are right,
+    Where calibration is right the net lies flat on the road and ends below the horizon; where poses are right,
     too, the way keeps to the lane that the car took.
 
     Args:
