@@ -17,10 +17,6 @@ from ugocc.training.checkpoint import save_model
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-NOT_RUN = {
-    "docs/own-fleet.md": "writes a manifest for pictures of the reader's own",
-}
-"""Pages whose Python is only compiled, and why."""
 
 
 def blocks(language: str) -> Iterator[tuple[str, str]]:
@@ -69,8 +65,6 @@ def test_there_are_commands_to_check():
 @pytest.mark.parametrize(("page", "block"), list(blocks("python")), ids=lambda v: v if v.endswith(".md") else "")
 def test_python_runs(page: str, block: str, tiny_fleets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     code = compile(block, page, "exec")
-    if page in NOT_RUN:
-        return
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "embedded").symlink_to(tiny_fleets, target_is_directory=True)
     model = build_model(model_settings("flashocc", "debug"))

@@ -73,6 +73,11 @@ def test_a_tested_model_has_a_page(checkpoints: tuple[Path, Path], tiny_fleets: 
     assert not (tmp_path / "none" / REPORT).exists()
 
 
+def test_a_model_of_the_package_is_tested_by_its_name(tiny_fleets: Path, tmp_path: Path) -> None:
+    test_fleet(TestSettings(Path("laptop"), tiny_fleets / "five", every=3, out=tmp_path, workers=0, accelerator="cpu"))
+    assert keys_of(scenes_in(tmp_path / REPORT)[0]) == ["after", "truth"]
+
+
 def test_an_adaptation_has_a_page_without_the_targets_labels(tiny_fleets: Path, tmp_path: Path) -> None:
     target = tmp_path / "five"
     shutil.copytree(tiny_fleets / "five", target)

@@ -12,6 +12,7 @@ from ugocc.data.frame import FrameSource
 from ugocc.data.source import open_fleet
 from ugocc.evaluation.evaluate import METRICS, Metric, evaluate
 from ugocc.evaluation.score import score_folder
+from ugocc.pretrained import find_model
 from ugocc.results import Row, markdown_table, write_results
 from ugocc.serving.exported import Precision, Runtime, open_model
 from ugocc.serving.report import started_from, test_report
@@ -77,6 +78,8 @@ class ScoreSettings:
 
 def test_fleet(settings: TestSettings) -> Row:
     """Evaluate, print the table, write ``results.json``, ``table.md`` and ``report.html``."""
+    before = None if settings.before is None else find_model(settings.before)
+    settings = replace(settings, checkpoint=find_model(settings.checkpoint), before=before)
     frames = open_fleet(settings.root, settings.split, settings.name, settings.every)
     row = _evaluate(settings, settings.checkpoint, frames)
     rows = [row]
@@ -84,7 +87,7 @@ def test_fleet(settings: TestSettings) -> Row:
         rows.append(_evaluate(replace(settings, save_predictions=False), settings.before, frames))
     _report(settings.out, rows)
     if settings.report:
-        before = settings.before or started_from(settings.checkpoint)
+        before = before or started_from(settings.checkpoint)
         device = None if settings.accelerator in ("auto", "gpu") else settings.accelerator
         print(f"report: {test_report(settings.out, rows, settings.checkpoint, before, frames, device)}")
     return row

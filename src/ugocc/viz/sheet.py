@@ -1,0 +1,110 @@
+"""Pictures side by side on one page, and small files of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+from scipy.spatial import cKDTree
+
+from ugocc.labels import FREE, PALETTE
+from ugocc.viz.canvas import INK, MUTED, PAPER, Picture, font, panel, shortened
+from ugocc.viz.overlay import legend
+
+Panel = tuple[str, Picture]
+
+MARGIN, GAP, TITLE, NAME = 24, 10, 54, 26
+
+
+def sheet(
+    rows: Sequence[tuple[str, Sequence[Panel]]],
+    title: str = "",
+    note: str = "",
+    width: int = 1200,
+    classes: bool = False,
+) -> Picture:
+    """Rows of captioned pictures, each row as wide as the page and its pictures of one height.
+
+    Args:
+        rows: a line above the row ("" for none), and caption and (H, W, 3) picture of each of its panels.
+        title: for the top left corner; without title and note there is no header.
+        note: small print below the rows.
+        width: columns of the page.
+        classes: add a legend of the classes.
+
+    Returns:
+        (rows, width, 3) RGB.
+    """
+    inner = width - 2 * MARGIN
+    top = TITLE if title else MARGIN
+    places: list[tuple[Panel, int, int, int, int]] = []
+    names: list[tuple[str, int]] = []
+    for name, panels in rows:
+        if name:
+            names.append((name, top + NAME // 2))
+            top += NAME
+        aspects = [picture.shape[1] / picture.shape[0] for _, picture in panels]
+        tall = (inner - GAP * (len(panels) - 1)) / sum(aspects)
+        left = float(MARGIN)
+        for one, aspect in zip(panels, aspects, strict=True):
+            right = left + aspect * tall
+            places.append((one, round(left), top, round(right) - round(left), round(tall)))
+            left = right + GAP
+        top += round(tall) + GAP
+    key = legend(inner) if classes else np.zeros((0, inner, 3), np.uint8)
+    foot = (key.shape[0] + 12 if classes else 0) + (28 if note else 0)
+    page = Image.new("RGB", (width, top - GAP + foot + 16), PAPER)
+    draw = ImageDraw.Draw(page)
+    if title:
+        draw.text((MARGIN, TITLE / 2), shortened(title, 22, inner), INK, font(22), anchor="lm")
+    for name, at in names:
+        draw.text((MARGIN, at), shortened(name, 15, inner), MUTED, font(15), anchor="lm")
+    for (caption, picture), left_, top_, wide, tall in places:
+        panel(page, _resized(picture, wide, tall), left_, top_, caption)
+    if classes:
+        page.paste(Image.fromarray(key), (MARGIN, top + 2))
+    if note:
+        at = page.height - 16 - 10
+        draw.text((MARGIN, at), shortened(note, 14, inner), MUTED, font(14), anchor="lm")
+    return np.array(page)
+
+
+def _resized(picture: Picture, width: int, height: int) -> Picture:
+    image = Image.fromarray(picture)
+    return np.array(image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0))
+
+
+def stacked(pictures: Sequence[Picture]) -> Picture:
+    """Pictures of one width below each other."""
+    gap = np.full((GAP, pictures[0].shape[1], 3), PAPER, dtype=np.uint8)
+    return np.concatenate([part for picture in pictures for part in (gap, picture)][1:])
+
+
+def write_small(path: Path, picture: Picture, most: int = 250_000) -> Path:
+    """Write a PNG with a palette, of as many colours as fit into ``most`` bytes; whole or not at all.
+
+    Three shades of every class are in the palette: things of few voxels would otherwise take the colour of others.
+
+    Raises:
+        ValueError: sixteen colours beside those of the classes do not fit.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.png")
+    image = Image.fromarray(picture)
+    classes = np.concatenate([[PAPER], *(PALETTE[:FREE] * shade for shade in (1.0, 0.82, 0.64))]).astype(np.uint8)
+    used, place = np.unique(picture.reshape(-1, 3).astype(np.int64) @ (1 << 16, 1 << 8, 1), return_inverse=True)
+    for count in (256 - len(classes), 128, 64, 32, 16):
+        found = image.quantize(count, Image.Quantize.MEDIANCUT, kmeans=2).getpalette() or []
+        table = np.concatenate([classes, np.array(found[: 3 * count], dtype=np.uint8).reshape(-1, 3)])
+        _, nearest = cKDTree(table).query(np.stack([used >> 16, used >> 8 & 255, used & 255], axis=1))
+        small = Image.fromarray(nearest.astype(np.uint8)[place].reshape(picture.shape[:2]))
+        small.putpalette(table.ravel().tolist())
+        small.save(temporary, optimize=True)
+        if temporary.stat().st_size <= most:
+            temporary.replace(path)
+            return path
+    temporary.unlink()
+    raise ValueError(f"{path}: a picture of {picture.shape[1]} x {picture.shape[0]} does not fit into {most} bytes")
