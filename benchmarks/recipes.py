@@ -24,6 +24,7 @@ batch. Disk and processor time: of one frame, times the frames that are kept.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import resource
 import runpy
@@ -252,7 +253,8 @@ class Watch(Callback):
         self._began = (0.0, 0.0)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """A stage begins."""
+        """A stage begins; what the one before it left is not counted as its own."""
+        gc.collect()
         self.parameters = sum(p.numel() for p in pl_module.model.parameters())
         stage = {"stage": pl_module.recipe.run.folder.name, "teacher": hasattr(pl_module, "teacher")}
         self.stages.append(
