@@ -22,7 +22,7 @@ def recipe_table(folder: Path) -> str:
         f"{assumed['utilisation']:.0%} of the {assumed['peak'] / 1e12:.0f} TFLOP/s that an {assumed['gpu']} has in "
         f"bfloat16; eight of them {8 * assumed['scaling']:.1f} times as fast as one.",
         "",
-        "| recipe | files, in this order | batch | steps on 1 GPU | on 8 GPUs | multiply-adds | hours on 1 GPU | "
+        "| recipe | files | batch | steps on 1 GPU | on 8 GPUs | multiply-adds | hours on 1 GPU | "
         "on 8 GPUs | memory per GPU | disk for the cache | processor time before the first step |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
