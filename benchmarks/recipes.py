@@ -331,7 +331,7 @@ def rerendering(recipe: AdaptRecipe) -> float:
     data = TransferredDataset(FrameDataset(source, inputs), [rig], recipe.rig_transfer)
     data.versions(0, [0])  # what is compiled is compiled here
     began = time.process_time()
-    data.versions(1, range(recipe.rig_transfer.versions))
+    data.versions(len(data) // 2, range(recipe.rig_transfer.versions))
     return round((time.process_time() - began) / recipe.rig_transfer.versions, 2)
 
 
