@@ -110,7 +110,7 @@ def test_what_a_recipe_takes_is_arithmetic_and_stands_in_the_tables(tmp_path: Pa
     PROGRAM["write_rows"](tmp_path / "benchmark.json", [row])
     table = recipe_table(tmp_path)
     assert "20% of the 312 TFLOP/s that an NVIDIA A100 has" in table
-    assert "| 2 | 4,000 | 500 | 0.02 E | 0 | 0.0 | 24 GiB | 213 GiB | 23 core hours |" in table
+    assert "| 2 | 4,000 | 500 | 0.02 E | 0.2 | 0.0 | 24 GiB | 213 GiB | 23 core hours |" in table
     assert "| adapted | resnet50 | 1000.00 M | 2 | 4000 G | 8 s | 4.0 GiB | depth, focal | yes |" in step_table(
         tmp_path
     )

@@ -35,7 +35,7 @@ def recipe_table(folder: Path) -> str:
             " + ".join(f"{steps:,}" for steps in about["steps"]["1"]),
             " + ".join(f"{steps:,}" for steps in about["steps"]["8"]),
             f"{about['multiply_adds'] / 1e18:.2f} E",
-            f"{about['hours']['1']:.0f}",
+            f"{about['hours']['1']:.1f}",
             f"{about['hours']['8']:.1f}",
             f"{about['bytes_per_gpu'] / 2**30:.0f} GiB",
             f"{about['cache_bytes'] / 2**30:.0f} GiB" if about["cache_bytes"] else "none",
