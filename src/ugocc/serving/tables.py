@@ -16,6 +16,7 @@ from ugocc.gaps import gap_table
 from ugocc.labels import CLASSES
 from ugocc.results import VARIANTS, Row, markdown_table, read_results, replace_block, write_text
 from ugocc.serving.models import MODEL_COLUMNS, model_cells
+from ugocc.serving.recipe_tables import recipe_table, step_table
 from ugocc.viz.canvas import write_picture
 from ugocc.viz.charts import bar_chart
 
@@ -26,12 +27,18 @@ class TableSettings:
 
     results: Path = Path("results")
     """Folder with result files, one folder each."""
-    pages: tuple[Path, ...] = (Path("README.md"), Path("docs/results.md"), Path("docs/models.md"))
+    pages: tuple[Path, ...] = (
+        Path("README.md"),
+        Path("docs/results.md"),
+        Path("docs/models.md"),
+        Path("docs/full-size.md"),
+    )
     """Pages with ``<!-- results:NAME -->`` ... ``<!-- /results:NAME -->`` blocks; NAME is a folder of ``results``
     whose result files, at any depth, become one table. A block ``gaps:NAME`` says how much of the distance to the
     oracle every variant closes, ``plots:NAME`` draws the classes, and ``rings:NAME`` says how good it is near and far;
     the folders in NAME are directions, SOURCE-TARGET. ``checkpoints:NAME`` lists every checkpoint by what it is, scores
-    and costs, ``models:NAME`` the networks and what they cost."""
+    and costs, ``models:NAME`` the networks and what they cost, ``recipes:NAME`` and ``steps:NAME`` what the full-size
+    recipes would take and what was run of them."""
     images: Path = Path("docs/images")
     """Folder for the pictures of ``plots`` blocks."""
 
@@ -57,6 +64,10 @@ def write_tables(settings: TableSettings) -> None:
             text = replace_block(text, f"checkpoints:{name}", checkpoint_table(rows_of(settings.results / name)))
         for name in re.findall(r"<!-- models:(\S+) -->", text):
             text = replace_block(text, f"models:{name}", model_table(settings.results / name))
+        for name in re.findall(r"<!-- recipes:(\S+) -->", text):
+            text = replace_block(text, f"recipes:{name}", recipe_table(settings.results / name))
+        for name in re.findall(r"<!-- steps:(\S+) -->", text):
+            text = replace_block(text, f"steps:{name}", step_table(settings.results / name))
         write_text(page, text)
         print(f"tables: {page}")
 
