@@ -19,3 +19,21 @@ class DataError(ValueError):
 
     def __reduce__(self) -> tuple[type[DataError], tuple[object, ...]]:
         return type(self), (self.where, self.field, self.found, self.expected)
+
+
+class MissingPackage(DataError):
+    """A package that is not part of the core installation.
+
+    Args:
+        where: what needs it.
+        package: its name; several are separated by commas.
+        requirement: what pip is to install.
+    """
+
+    def __init__(self, where: object, package: str, requirement: str) -> None:
+        super().__init__(where, package, "no such package", f"pip install {requirement}")
+        self.requirement = requirement
+        self.args = (f"{where} needs {package}: pip install {requirement}",)
+
+    def __reduce__(self) -> tuple[type[DataError], tuple[object, ...]]:
+        return type(self), (self.where, self.field, self.requirement)
