@@ -27,13 +27,12 @@ class MissingPackage(DataError):
     Args:
         where: what needs it.
         package: its name; several are separated by commas.
-        requirement: what pip is to install.
+        command: how to get it.
     """
 
-    def __init__(self, where: object, package: str, requirement: str) -> None:
-        super().__init__(where, package, "no such package", f"pip install {requirement}")
-        self.requirement = requirement
-        self.args = (f"{where} needs {package}: pip install {requirement}",)
+    def __init__(self, where: object, package: str, command: str) -> None:
+        super().__init__(where, package, "no such package", command)
+        self.args = (f"{where} needs {package}: {command}",)
 
     def __reduce__(self) -> tuple[type[DataError], tuple[object, ...]]:
-        return type(self), (self.where, self.field, self.requirement)
+        return type(self), (self.where, self.field, self.expected)

@@ -19,13 +19,13 @@ class Extra(NamedTuple):
 
 
 EXTRAS: Final = {
-    "data": Extra(("pyarrow",), "reads nuScenes and Waymo folders, and manifests in Parquet"),
-    "adapt": Extra(("scipy",), "adapts, and says how plausible volumes are"),
-    "tensorboard": Extra(("tensorboard",), "training curves for TensorBoard; without it they are CSV files"),
-    "synthetic": Extra(("numba", "pyarrow"), "renders the embedded fleets; RayIoU in a tenth of the time"),
-    "film": Extra(("imageio", "av"), "MP4 films"),
-    "segment": Extra(("onnxruntime", "ai_edge_litert"), "ONNX and TFLite networks as 2D teachers"),
-    "export": Extra(("onnx", "onnxscript", "onnxruntime", "openvino"), "writes and runs ONNX graphs"),
+    "data": Extra(("pyarrow",), "reading nuScenes and Waymo folders, and manifests in Parquet"),
+    "adapt": Extra(("scipy",), "adapting to a fleet and scoring plausibility"),
+    "tensorboard": Extra(("tensorboard",), "writing curves for TensorBoard instead of CSV"),
+    "synthetic": Extra(("numba", "pyarrow"), "rendering the embedded fleets and quick RayIoU"),
+    "film": Extra(("imageio", "av"), "writing MP4 films"),
+    "segment": Extra(("onnxruntime", "ai_edge_litert"), "running 2D teachers in ONNX or TFLite"),
+    "export": Extra(("onnx", "onnxscript", "onnxruntime", "openvino"), "writing and running ONNX graphs"),
 }
 """The extras of pyproject.toml, by name. ``all`` is every one of them."""
 
@@ -52,7 +52,7 @@ def require(who: object, extra: str, *modules: str) -> None:
     missing = [module for module in modules or EXTRAS[extra].modules if not _imports(module)]
     if missing:
         names = ", ".join(module.partition(".")[0].replace("_", "-") for module in missing)
-        raise MissingPackage(who, names, f"'ugocc[{extra}]'")
+        raise MissingPackage(who, names, f"pip install 'ugocc[{extra}]'")
 
 
 def _imports(module: str) -> bool:
