@@ -145,6 +145,7 @@ def test_an_own_fleet_needs_no_extra(tiny_fleets: Path, tmp_path: Path):
         "predict --root own --split val --out predicted --device cpu",
         f"fit --source.root own --source.split val {fit}",
         "test --root own --split val --checkpoint run/model --out tested --workers 0 --accelerator cpu",
+        "test --root own --split val --checkpoint laptop --out shipped --workers 0 --accelerator cpu",
         "score --root own --split val --predictions predicted/volumes",
         "data check --root own --split val",
     )
@@ -153,7 +154,7 @@ def test_an_own_fleet_needs_no_extra(tiny_fleets: Path, tmp_path: Path):
     written = np.load(tmp_path / "predicted" / "volumes" / f"{frame.token}.npz")["pred"]
     assert np.array_equal(written, Predictor.from_pretrained("laptop", "cpu", "five")(frame).classes)
     assert read_curves(tmp_path / "run")["loss"].steps == [1, 3]
-    for name, answer in (("tested", answers[2]), ("runs/score", answers[3])):
+    for name, answer in (("tested", answers[2]), ("runs/score", answers[4])):
         assert "left out: plausibility needs scipy: pip install 'ugocc[adapt]'" in answer.out
         (row,) = json.loads((tmp_path / name / "results.json").read_text(encoding="utf-8"))["rows"]
         assert row["ray_iou"]

@@ -14,6 +14,7 @@ from ugocc.errors import MissingPackage
 from ugocc.evaluation.evaluate import METRICS, Metric, evaluate
 from ugocc.evaluation.score import score_folder
 from ugocc.extras import require
+from ugocc.pretrained import find_model
 from ugocc.results import Row, markdown_table, write_results
 from ugocc.serving.exported import Precision, Runtime, open_model
 from ugocc.serving.report import started_from, test_report
@@ -81,6 +82,7 @@ def test_fleet(settings: TestSettings) -> Row:
     """Evaluate, print the table, write ``results.json``, ``table.md`` and ``report.html``."""
     _check_plausibility(settings.eval)
     frames = open_fleet(settings.root, settings.split, settings.name, settings.every)
+    settings = replace(settings, checkpoint=find_model(settings.checkpoint))  # by then a folder, for the report
     row = _evaluate(settings, settings.checkpoint, frames)
     rows = [row]
     if settings.before is not None:
