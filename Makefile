@@ -30,7 +30,7 @@ clean:                       ## forget the environment, keep data and runs
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 .venv/.demo: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --editable ".[synthetic,film]"
+	$(BIN)/python -m pip install --quiet --editable ".[synthetic,adapt,tensorboard,film]"
 	@touch $@
 
 .venv/.test: pyproject.toml | .venv/bin/python

@@ -16,6 +16,7 @@ from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
 from ugocc.errors import DataError
 from ugocc.evaluation.evaluate import evaluate
+from ugocc.extras import require
 from ugocc.models.assemble import model_settings
 from ugocc.provenance import data_digest
 from ugocc.results import VARIANTS, Row, markdown_table, read_results, write_results, write_text
@@ -81,7 +82,9 @@ def check_names(settings: AblationSettings) -> None:
 
     Raises:
         DataError: an unknown variant, or a direction that does not name two fleets that are there.
+        MissingPackage: scipy, for adaptation and plausibility.
     """
+    require("adaptation", "adapt")
     for variant in settings.variants:
         if variant not in VARIANTS:
             raise DataError("ablation", "variants", variant, f"one of {', '.join(VARIANTS)}")

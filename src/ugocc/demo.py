@@ -36,7 +36,7 @@ from ugocc.training.progress import progress_callback
 from ugocc.training.settings import FleetSettings, RunSettings
 from ugocc.training.source import SourceRecipe, source_recipe, train_source
 from ugocc.training.stages import adapt_recipe, check_adapts, train_adapt
-from ugocc.viz.film import write_film
+from ugocc.viz.film import check_film, write_film
 from ugocc.viz.pictures import comparison_picture
 from ugocc.viz.report.scenes import AFTER, BAR, BEFORE
 
@@ -72,11 +72,12 @@ def run_demo(settings: DemoSettings) -> list[Row]:
     """Render, train, adapt, evaluate, picture. Returns the rows of the table.
 
     Raises:
-        DataError: a network that cannot be adapted, before anything is rendered.
+        DataError: a network that cannot be adapted, or a package that is missing, before anything is rendered.
     """
     name = f"{settings.model}-{settings.size}"
     recipe = adapt_recipe(settings.model, settings.size)
     check_adapts(recipe, recipe.model)
+    check_film(settings.out / f"{SOURCE}.mp4")
     _say(1, "the embedded fleets", settings.fleets.root)
     render_fleets(settings.fleets)
     _say(2, f"train {name} on the labels of {SOURCE}", settings.out / "source-only")

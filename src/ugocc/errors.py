@@ -19,3 +19,20 @@ class DataError(ValueError):
 
     def __reduce__(self) -> tuple[type[DataError], tuple[object, ...]]:
         return type(self), (self.where, self.field, self.found, self.expected)
+
+
+class MissingPackage(DataError):
+    """A package that is not part of the core installation.
+
+    Args:
+        where: what needs it.
+        package: its name; several are separated by commas.
+        command: how to get it.
+    """
+
+    def __init__(self, where: object, package: str, command: str) -> None:
+        super().__init__(where, package, "no such package", command)
+        self.args = (f"{where} needs {package}: {command}",)
+
+    def __reduce__(self) -> tuple[type[DataError], tuple[object, ...]]:
+        return type(self), (self.where, self.field, self.expected)

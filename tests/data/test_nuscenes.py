@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
-from ugocc.data import nuscenes_cache
+from ugocc.data import nuscenes_cache, nuscenes_index
 from ugocc.data.nuscenes import NuScenesSource, read_lidarseg, read_occupancy, read_points, read_semantics
 from ugocc.data.nuscenes_tables import table_rows
 from ugocc.errors import DataError
@@ -256,6 +257,21 @@ def test_without_lidar_the_first_camera_gives_the_key_pose(root: Path) -> None:
     frame = NuScenesSource(root, "train")[0]
     assert frame.lidar is None
     assert np.array_equal(frame.world_T_ego, frame.cameras[0].world_T_ego)
+
+
+def test_boxes_are_turned_as_scipy_turns_them_bit_by_bit() -> None:
+    random = np.random.default_rng(0)
+    quaternions = random.normal(size=(2, 5000, 4))
+    quaternions /= np.linalg.norm(quaternions, axis=2, keepdims=True) * random.uniform(0.995, 1.005, (2, 5000, 1))
+    half = np.sqrt(0.5)
+    turns = [(1, 0, 0, 0), (half, 0, 0, half), (0, 0, 0, 1), (half, 0, 0, -half), (-1, 0, 0, 0), (0, 1, 0, 0)]
+    quaternions[0, :36], quaternions[1, :36] = np.repeat(turns, 6, axis=0), np.tile(turns, (6, 1))
+    box, ego = np.concatenate([quaternions, random.normal(size=(2, 5000, 3)) * 1000], axis=2)
+    ego_R_world = Rotation.from_quat(ego[:, :4], scalar_first=True).inv()
+    ahead = (ego_R_world * Rotation.from_quat(box[:, :4], scalar_first=True)).apply([1.0, 0.0, 0.0])
+    centre, yaw = nuscenes_index._in_ego(box, ego)
+    assert np.array_equal(centre, ego_R_world.apply(box[:, 4:] - ego[:, 4:]))
+    assert np.array_equal(yaw, np.arctan2(ahead[:, 1], ahead[:, 0]))
 
 
 def test_without_annotations_there_are_no_boxes(root: Path) -> None:

@@ -60,7 +60,7 @@ def test_casting_equals_naive_stepping(compiled: bool, seed: int) -> None:
     rays = rng.normal(size=(12, 3))
     rays[:3] = [(1, 0, 0), (0, -1, 0), (0, 0, 1)]
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
-    with mock.patch("ugocc.evaluation.ray_cast.find_spec", return_value=compiled or None):
+    with mock.patch("ugocc.evaluation.ray_cast.installed", return_value=compiled):
         found = first_hits(volumes, origins, rays, FREE)
     for volume, hits in zip(volumes, found, strict=True):
         for k, origin in enumerate(origins):
@@ -76,7 +76,7 @@ def test_compiled_or_not_the_numbers_are_the_same(monkeypatch: pytest.MonkeyPatc
     volumes = [np.where(rng.random((20, 20, 8)) < 0.02, 3, FREE).astype(np.uint8) for _ in range(2)]
     origins = np.array([[4.0, 4.0, 4.0], [10.2, 11.7, 5.5]])  # the first on a corner: rays meet several borders at once
     compiled = first_hits(volumes, origins, lidar_rays(), FREE)
-    monkeypatch.setattr(ray_cast, "find_spec", lambda name: None)
+    monkeypatch.setattr(ray_cast, "installed", lambda name: False)
     for one, other in zip(compiled, first_hits(volumes, origins, lidar_rays(), FREE), strict=True):
         assert np.array_equal(one.value, other.value)
         assert np.array_equal(one.depth, other.depth)
@@ -84,7 +84,7 @@ def test_compiled_or_not_the_numbers_are_the_same(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("compiled", [True, False])
 def test_one_volume_alone(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_cast, "find_spec", lambda name: compiled or None)
+    monkeypatch.setattr(ray_cast, "installed", lambda name: compiled)
     volume = np.full((4, 1, 1), FREE, dtype=np.uint8)
     volume[2] = VEHICLE
     (hits,) = first_hits([volume], np.array([[0.5, 0.5, 0.5]]), np.array([[1.0, 0, 0], [-1.0, 0, 0]]), FREE)

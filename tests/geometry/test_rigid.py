@@ -15,6 +15,9 @@ from ugocc.geometry.rigid import (
     from_quaternion,
     from_rotation_translation,
     inverse,
+    normalised,
+    quaternion_product,
+    rotation_matrices,
     to_quaternion,
     transform,
     yaw_matrix,
@@ -157,3 +160,14 @@ def test_rounding_to_float32_or_six_digits_passes():
 def test_what_is_no_unit_quaternion_is_refused(quaternion):
     with pytest.raises(DataError, match="a unit quaternion"):
         from_quaternion(quaternion, [0, 0, 0])
+
+
+@few
+@given(st.lists(st.tuples(quaternions, quaternions), min_size=1, max_size=4))
+def test_many_quaternions_turn_as_one_by_one(pairs):
+    first, second = (np.array(group) for group in zip(*pairs, strict=True))
+    matrices = rotation_matrices(quaternion_product(first, second))
+    for p, q, matrix in zip(first, second, matrices, strict=True):
+        whole = from_quaternion(p, (0, 0, 0)) @ from_quaternion(q, (0, 0, 0))
+        assert np.allclose(matrix, whole[:3, :3], atol=1e-12)
+    assert np.allclose(normalised(1.005 * first), first, atol=1e-12)

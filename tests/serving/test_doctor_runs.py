@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ugocc import extras
 from ugocc.cli import main
 from ugocc.errors import DataError
 from ugocc.serving import doctor
@@ -53,8 +54,8 @@ def test_doctor_names_what_is_missing(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(doctor, "requires", lambda name: ["no-such-package>=1", "numba>=1; extra == 'synthetic'"])
-    monkeypatch.setattr(doctor, "EXTRAS", {"wings": ("no_such_module",)})
+    monkeypatch.setitem(extras.EXTRAS, "wings", extras.Extra(("no_such_module", "json"), "flying"))
     with pytest.raises(DataError, match="no-such-package"):
         examine(DoctorSettings())
-    assert "pip install 'ugocc[wings]'" in capsys.readouterr().out
+    assert "extra wings: flying needs no-such-module: pip install 'ugocc[wings]'" in capsys.readouterr().out
     assert main(["doctor", "--root", f"[{tmp_path / 'nothing'}]"]) == 1

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ugocc.errors import DataError
+from ugocc.extras import EXTRAS
 from ugocc.labels import CLASSES
 from ugocc.results import Row, write_results
 from ugocc.serving.models import ModelsSettings, list_models
@@ -16,6 +18,7 @@ from ugocc.serving.tables import (
     model_table,
     ring_table,
     rows_of,
+    size_table,
     write_tables,
 )
 
@@ -108,3 +111,18 @@ def test_networks_are_listed_from_what_was_measured(tmp_path: Path) -> None:
     assert lines[0].endswith(" MiB |")
     with pytest.raises(DataError, match="none"):
         model_table(tmp_path)
+
+
+def test_sizes_are_listed_for_the_core_and_every_extra(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- sizes:install-size -->\n<!-- /sizes:install-size -->\n")
+    write_tables(TableSettings(Path(__file__).parents[2] / "results", (page,)))
+    lines = page.read_text().splitlines()[3:-1]
+    assert [line.split(" | ")[0] for line in lines] == [
+        "| the core",
+        *(f"| `{name}`" for name in (*EXTRAS, "all")),
+    ]
+    measured = json.loads((Path(__file__).parents[2] / "results" / "install-size" / "benchmark.json").read_text())
+    assert measured["core"]["mb"] < measured["limit_mb"] == 150
+    with pytest.raises(DataError, match="no such file"):
+        size_table(tmp_path / "benchmark.json")

@@ -21,6 +21,7 @@ from ugocc.training.fit import learning_rate_factor, parameter_groups
 from ugocc.training.settings import OptimSettings
 from ugocc.training.source import SourceRecipe, parse_source_recipe, train_source
 from ugocc.training.stages import parse_adapt_recipe
+from ugocc.viz.report.curves import read_curves
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*-laptop.yaml"))
 """Recipes of all stages; one that names a target is an adaptation's. Those of the full size: test_recipes.py."""
@@ -73,6 +74,35 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(trained: Path, tiny_flee
     assert resumed.keys() == whole.keys()
     for name, value in whole.items():
         assert torch.equal(value, resumed[name]), name
+
+
+def test_curves_without_tensorboard_are_csv_and_go_on(
+    trained: Path, tiny_fleets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ugocc.training import fit, source
+
+    recipe = _recipe(tiny_fleets, tmp_path / "run", "--run.log_every=1")
+    step = source.SourceTraining.training_step
+
+    def interrupted(self, batch, batch_idx):  # type: ignore[no-untyped-def]
+        if self.global_step == 5:
+            raise KeyError("the power")
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(fit, "installed", lambda module: module != "tensorboard")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source.SourceTraining, "training_step", interrupted)
+        with pytest.raises(KeyError, match="power"):
+            train_source(recipe)
+    train_source(recipe)
+    folder = tmp_path / "run" / "tensorboard"
+    assert [path.name for path in sorted(folder.iterdir())] == ["from-0000000", "from-0000004"]
+    curves = read_curves(tmp_path / "run")
+    assert curves["loss"].steps == [0, 1, 2, 3, 4, 5]
+    assert all(math.isfinite(value) for value in curves["loss"].values)
+    assert {"loss/depth", "lr-AdamW/pg1"} <= set(curves)
+    weights = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    assert all(torch.equal(weights[k], v) for k, v in load_file(trained / "model.safetensors").items())
 
 
 def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(trained: Path, tiny_fleets: Path) -> None:

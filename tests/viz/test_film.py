@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ugocc.errors import DataError
-from ugocc.viz import film
+from ugocc import extras
+from ugocc.errors import DataError, MissingPackage
 from ugocc.viz.film import write_film
 
 COLOURS = [(220, 40, 40), (40, 200, 60), (50, 60, 220), (230, 220, 40), (20, 20, 20)]
@@ -44,8 +44,8 @@ def test_mp4_comes_back(tmp_path: Path) -> None:
 
 
 def test_mp4_without_its_packages_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(film, "find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"ugocc\[film\].*\.gif or \.webp"):
+    monkeypatch.setattr(extras, "_imports", lambda module: module != "av")
+    with pytest.raises(MissingPackage, match=r"film\.mp4 needs av: pip install 'ugocc\[film\]'$"):
         write_film(pictures(), tmp_path / "film.mp4")
 
 

@@ -17,14 +17,14 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.linalg import solveh_banded
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import dijkstra
 
 from ugocc.errors import DataError
+from ugocc.extras import later
 from ugocc.geometry.camera import pixel_rays
 from ugocc.labels import DRIVABLE, FREE, SIDEWALK, UNKNOWN, VEGETATION
+
+ndimage, linalg = later("scipy.ndimage", "adapt"), later("scipy.linalg", "adapt")
+sparse_arrays, csgraph = later("scipy.sparse", "adapt"), later("scipy.sparse.csgraph", "adapt")
 
 Array = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -273,8 +273,8 @@ def _nearest_seed(
         border = np.diff(labels.astype(np.int16), axis=axis) != 0
         costs.append((s.step_cost / scale + s.colour_cost * change + s.label_cost * border).ravel())
     columns, starts, edge = _grid_graph(height, width)
-    graph = csr_array((np.concatenate(costs)[edge], columns, starts), shape=(height * width,) * 2)
-    cost, _, owner = dijkstra(graph, indices=np.flatnonzero(seeds), min_only=True, return_predecessors=True)
+    graph = sparse_arrays.csr_array((np.concatenate(costs)[edge], columns, starts), shape=(height * width,) * 2)
+    cost, _, owner = csgraph.dijkstra(graph, indices=np.flatnonzero(seeds), min_only=True, return_predecessors=True)
     return owner.reshape(height, width), cost.reshape(height, width)
 
 
@@ -294,7 +294,7 @@ def _smooth_inside_outlines(depth: Array, s: CompletionSettings) -> NDArray[np.f
             joined[:, 1:] = strength * np.exp(-((np.diff(guide, axis=1) / s.outline) ** 2))
             before = joined.ravel()
             after = np.append(before[1:], 0.0)
-            solved = solveh_banded(
+            solved = linalg.solveh_banded(
                 np.stack([-before, 1.0 + before + after]), lines.ravel(), overwrite_ab=True, check_finite=False
             ).reshape(lines.shape)
             out = solved if axis == 1 else solved.T

@@ -8,16 +8,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ugocc.adaptation.rig import Matrices
 from ugocc.adaptation.source_views import SourceViews, lidar_returns
 from ugocc.data.occupancy import own_grid
 from ugocc.data.prepare import Prepared
+from ugocc.extras import later
 from ugocc.geometry.camera import pixel_rays
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.geometry.rigid import inverse, transform
 from ugocc.labels import MOVABLE, UNKNOWN
+
+ndimage = later("scipy.ndimage", "adapt")
 
 
 class Earlier(NamedTuple):

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor, nn
 
 from ugocc.adaptation.consistency import agreement, entropy, render_consistency, temporal_consistency
@@ -25,9 +24,12 @@ from ugocc.adaptation.visibility import voxels_in_pictures
 from ugocc.data.batch import Batch, exact_product
 from ugocc.data.dataset import FrameDataset
 from ugocc.errors import DataError
+from ugocc.extras import later
 from ugocc.geometry.camera import flip_affine
 from ugocc.labels import FREE
 from ugocc.models.prediction import Prediction
+
+stats = later("scipy.stats", "adapt")
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,12 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from ugocc.extras import later
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.labels import DRIVABLE, FREE, MOVABLE, SIDEWALK, VEGETATION, VEHICLE
+
+ndimage = later("scipy.ndimage", "adapt")
 
 Labels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]

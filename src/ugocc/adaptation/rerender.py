@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from ugocc.adaptation.completion import CompletionSettings
@@ -26,9 +25,12 @@ from ugocc.data.depth_map import lidar_points_in_camera
 from ugocc.data.occupancy import own_grid
 from ugocc.data.prepare import Prepared, PreparedCamera
 from ugocc.errors import DataError
+from ugocc.extras import later
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.geometry.rigid import inverse, transform
 from ugocc.labels import MOVABLE
+
+ndimage = later("scipy.ndimage", "adapt")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,9 @@ from ugocc.bench.operators import measure_operators, measure_scoring
 from ugocc.bench.page import bench_page, growth_chart
 from ugocc.bench.scaling import with_cameras, with_processes, with_samples
 from ugocc.bench.steps import measure_steps
+from ugocc.data.source import open_fleet
 from ugocc.errors import DataError
+from ugocc.extras import require
 from ugocc.models.assemble import MODELS, model_settings
 from ugocc.results import commit, machine, replace_block, versions, write_text
 from ugocc.viz.canvas import write_picture
@@ -60,7 +62,12 @@ def run_bench(settings: BenchSettings) -> dict[str, Any]:
 
     Raises:
         DataError: an unknown network, or no such device.
+        MissingPackage: scoring needs scipy.
     """
+    if "scoring" in settings.parts:
+        require("scoring", "adapt")
+    if settings.fleet is not None:
+        open_fleet(settings.fleet, "train")  # fails now, not when its turn comes
     for name in settings.models:
         if name not in MODELS:
             raise DataError("bench", "models", name, f"names of {', '.join(MODELS)}")

@@ -26,8 +26,8 @@ from ugocc.data.fleet_files import (
 )
 from ugocc.data.frame import Box, CameraView, Frame, LidarSweep
 from ugocc.data.images import read_bytes
-from ugocc.data.parquet_rows import open_parquet
 from ugocc.errors import DataError
+from ugocc.extras import require
 from ugocc.geometry.rigid import Matrix
 from ugocc.labels import CLASSES
 
@@ -134,6 +134,9 @@ def read_lines(manifest: Path) -> list[Line]:
 
 def _texts(manifest: Path) -> list[tuple[int, str]]:
     if manifest.suffix == ".parquet":
+        require(manifest, "data")
+        from ugocc.data.parquet_rows import open_parquet
+
         with open_parquet(manifest, ()) as file:
             rows = file.read().to_pylist()
         return [(i, json.dumps(row, default=str)) for i, row in enumerate(rows, start=1)]

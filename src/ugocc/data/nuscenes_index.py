@@ -16,11 +16,11 @@ from typing import Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from ugocc.data.nuscenes_tables import Row, by_token, fields_of, follow, table_rows
 from ugocc.errors import DataError
 from ugocc.geometry.camera import check_intrinsics
+from ugocc.geometry.rigid import normalised, quaternion_product, rotation_matrices
 from ugocc.labels import NUSCENES_CATEGORY, UNKNOWN
 
 LIDAR: Final = "LIDAR_TOP"
@@ -297,9 +297,11 @@ def _in_ego(world_T_box: _Floats, world_T_ego: _Floats) -> tuple[_Floats, _Float
     """Centres (n, 3) and headings (n,) of boxes in their ego frames, poses as (n, 7)."""
     if not len(world_T_box):
         return np.zeros((0, 3)), np.zeros(0)
-    ego_R_world = Rotation.from_quat(world_T_ego[:, :4], scalar_first=True).inv()
-    centre = ego_R_world.apply(world_T_box[:, 4:] - world_T_ego[:, 4:])
-    ahead = (ego_R_world * Rotation.from_quat(world_T_box[:, :4], scalar_first=True)).apply([1.0, 0.0, 0.0])
+    ego_Q_world = normalised(world_T_ego[:, :4]) * (1.0, -1.0, -1.0, -1.0)
+    ego_Q_box = normalised(quaternion_product(ego_Q_world, normalised(world_T_box[:, :4])))
+    offset = world_T_box[:, 4:] - world_T_ego[:, 4:]
+    centre = np.einsum("nij,nj->ni", rotation_matrices(ego_Q_world), offset)
+    ahead = np.einsum("nij,nj->ni", rotation_matrices(ego_Q_box), [[1.0, 0.0, 0.0]])
     return centre, np.arctan2(ahead[:, 1], ahead[:, 0])
 
 

@@ -6,7 +6,6 @@ torchvision, ONNX, and TFLite. Nothing is ever unpickled or downloaded.
 
 from __future__ import annotations
 
-import importlib
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model, list_models, segmentation
 
 from ugocc.errors import DataError
+from ugocc.extras import require
 
 MEAN: Final = (0.485, 0.456, 0.406)
 DEVIATION: Final = (0.229, 0.224, 0.225)
@@ -142,9 +142,11 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def _onnx(path: Path) -> Segmenter:
-    runtime = _optional("onnxruntime", path)
+    require(path, "segment", "onnxruntime")
+    import onnxruntime
+
     try:
-        session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no other base
         raise DataError(path, "network", f"unreadable ({str(error).splitlines()[0]})", "an ONNX network") from error
     entry, out = session.get_inputs()[0], session.get_outputs()[0]
@@ -164,9 +166,11 @@ def _onnx(path: Path) -> Segmenter:
 
 
 def _tflite(path: Path) -> Segmenter:
-    runtime = _optional("ai_edge_litert.interpreter", path)
+    require(path, "segment", "ai_edge_litert.interpreter")
+    from ai_edge_litert import interpreter
+
     try:
-        network = runtime.Interpreter(str(path))
+        network = interpreter.Interpreter(str(path))
         network.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise DataError(path, "network", f"unreadable ({str(error).splitlines()[0]})", "a TFLite network") from error
@@ -208,14 +212,6 @@ def _normalised(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(1, 3, h, w) float32."""
     colours = ((picture / 255.0 - np.array(MEAN)) / np.array(DEVIATION)).astype(np.float32)
     return np.ascontiguousarray(colours.transpose(2, 0, 1)[None])
-
-
-def _optional(module: str, path: Path) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        package = module.split(".")[0].replace("_", "-")
-        raise DataError(path, "network", f"{package} is not installed", "pip install 'ugocc[segment]'") from error
 
 
 def _some(names: Any) -> str:

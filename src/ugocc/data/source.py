@@ -10,9 +10,9 @@ from pathlib import Path
 from ugocc.data.fleet import FleetSource
 from ugocc.data.fleet_manifest import MANIFESTS
 from ugocc.data.frame import Frame, FrameSource
-from ugocc.data.nuscenes import NuScenesSource
-from ugocc.data.waymo import REQUIRED, SPLITS, WaymoSource
+from ugocc.data.waymo_folder import REQUIRED, SPLITS
 from ugocc.errors import DataError
+from ugocc.extras import require
 
 
 def open_fleet(root: Path, split: str, name: str | None = None, every: int = 1) -> FrameSource:
@@ -27,14 +27,21 @@ def open_fleet(root: Path, split: str, name: str | None = None, every: int = 1) 
 
     Raises:
         DataError: no layout fits (says what was looked for), or the reader found something wrong.
+        MissingPackage: the layout needs pyarrow.
     """
     root = Path(root)
     layout = layout_of(root)
     if layout == "fleet":
         return FleetSource(root, split, name, every)
     if layout == "waymo":
+        require(root, "data")
+        from ugocc.data.waymo import WaymoSource
+
         return WaymoSource(root, split, fleet=name or root.resolve().name, every=every)
     if layout == "nuscenes":
+        require(root, "data")
+        from ugocc.data.nuscenes import NuScenesSource
+
         source = NuScenesSource(root, split, fleet=name or root.resolve().name)
         return source if every == 1 else Thinned(source, every)
     below = [p.name for p in sorted(root.iterdir()) if p.is_dir() and layout_of(p)] if root.is_dir() else []

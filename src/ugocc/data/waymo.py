@@ -25,6 +25,7 @@ from ugocc.data.arrays import as_labels, as_mask, read_npz
 from ugocc.data.frame import CameraView, Frame, LidarSweep, OccupancyLabel
 from ugocc.data.images import decode_image, decode_png
 from ugocc.data.parquet_rows import read_row
+from ugocc.data.waymo_folder import REQUIRED, SPLITS
 from ugocc.data.waymo_lidar import read_points
 from ugocc.data.waymo_segment import (
     CAMERAS,
@@ -41,10 +42,6 @@ from ugocc.errors import DataError
 from ugocc.geometry.grid import OCC3D_GRID
 from ugocc.labels import OCC3D_WAYMO, UNKNOWN, WAYMO_2D
 
-SPLITS = {"train": "training", "val": "validation", "test": "testing"}
-"""Names of the splits here and on disk."""
-REQUIRED = ("camera_image", "camera_calibration", "vehicle_pose")
-"""Components without which there is no frame."""
 _OCC3D_IDS = frozenset(np.flatnonzero(OCC3D_WAYMO != UNKNOWN).tolist()) | {UNKNOWN}
 
 

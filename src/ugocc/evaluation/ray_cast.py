@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from ugocc.extras import installed
 
 OUTSIDE: Final = 15
 """Value of a ray that leaves the grid without meeting anything."""
@@ -54,7 +55,7 @@ def first_hits(
     # A rim of OUTSIDE voxels ends every ray, so that no step has to look at its index. Two volumes share a byte.
     packed = volumes[0] if len(volumes) == 1 else volumes[0] | volumes[1] << 4
     content = np.pad(packed, 1, constant_values=OUTSIDE if len(volumes) == 1 else OUTSIDE | OUTSIDE << 4)
-    cast = _one_by_one if find_spec("numba") else _side_by_side
+    cast = _one_by_one if installed("numba") else _side_by_side
     hits = cast(content, len(volumes), np.ascontiguousarray(origins), np.ascontiguousarray(rays), free)
     for hit in hits:
         hit.depth[hit.value == OUTSIDE] = np.inf

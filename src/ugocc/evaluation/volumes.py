@@ -15,6 +15,7 @@ from torchmetrics import Metric
 from ugocc.adaptation.plausibility import Plausibility, PlausibilitySettings, checks
 from ugocc.evaluation.occupancy import MapTenClass
 from ugocc.evaluation.ray_iou import RayIoU
+from ugocc.extras import installed
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.labels import CLASSES
 
@@ -27,13 +28,13 @@ class VolumeScores:
 
     Args:
         grid: grid of the volumes.
-        metrics: which; ``map_ten_class`` is always among them.
+        metrics: which; ``map_ten_class`` is always among them, plausibility only where scipy is installed.
     """
 
     def __init__(self, grid: VoxelGrid, metrics: Sequence[str] = VOLUME_METRICS) -> None:
         self.voxels = MapTenClass(grid)
         self.rays = RayIoU(grid) if "ray_iou" in metrics else None
-        self.plausible = PlausibleShares(grid) if "plausibility" in metrics else None
+        self.plausible = PlausibleShares(grid) if "plausibility" in metrics and installed("scipy") else None
 
     def update(self, pred: Tensor, label: Tensor, mask: Tensor, origins: Sequence[ArrayLike]) -> None:
         """Measure some frames.

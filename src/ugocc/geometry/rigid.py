@@ -80,6 +80,37 @@ def from_quaternion(
     return from_rotation_translation(rotation, translation)
 
 
+def normalised(wxyz: Matrix) -> Matrix:
+    """Quaternions (N, 4) of length one."""
+    w, x, y, z = wxyz.T
+    return wxyz / np.sqrt(x * x + y * y + z * z + w * w)[:, None]
+
+
+def quaternion_product(a_Q_b: Matrix, b_Q_c: Matrix) -> Matrix:
+    """a_Q_c, quaternions (N, 4) w, x, y, z."""
+    (pw, px, py, pz), (qw, qx, qy, qz) = a_Q_b.T, b_Q_c.T
+    return np.stack(
+        [
+            pw * qw - px * qx - py * qy - pz * qz,
+            pw * qx + qw * px + (py * qz - pz * qy),
+            pw * qy + qw * py + (pz * qx - px * qz),
+            pw * qz + qw * pz + (px * qy - py * qx),
+        ],
+        axis=1,
+    )
+
+
+def rotation_matrices(wxyz: Matrix) -> Matrix:
+    """(N, 3, 3) of unit quaternions (N, 4) w, x, y, z."""
+    w, x, y, z = wxyz.T
+    rows = [
+        *(x * x - y * y - z * z + w * w, 2 * (x * y - z * w), 2 * (x * z + y * w)),
+        *(2 * (x * y + z * w), -x * x + y * y - z * z + w * w, 2 * (y * z - x * w)),
+        *(2 * (x * z - y * w), 2 * (y * z + x * w), -x * x - y * y + z * z + w * w),
+    ]
+    return np.stack(rows, axis=1).reshape(-1, 3, 3)
+
+
 def to_quaternion(a_T_b: Matrix) -> NDArray[np.float64]:
     """Unit quaternion (w, x, y, z), w >= 0, of the rotation of a (4, 4) rigid transform."""
     r = a_T_b[:3, :3]

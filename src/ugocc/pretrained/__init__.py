@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from ugocc.errors import DataError
+from ugocc.errors import DataError, MissingPackage
 
 HERE: Final = Path(__file__).resolve().parent
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
@@ -48,9 +48,7 @@ def _from_hub(name: str) -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
-        raise DataError(
-            name, "checkpoint", "huggingface_hub is not installed", "pip install huggingface_hub"
-        ) from error
+        raise MissingPackage(name, "huggingface_hub", "pip install huggingface_hub") from error
     try:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "README.md"]))
     except Exception as error:

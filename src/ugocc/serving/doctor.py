@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import platform
@@ -18,17 +17,10 @@ from rich.console import Console
 
 from ugocc import __version__
 from ugocc.data.source import open_fleet
-from ugocc.errors import DataError
+from ugocc.errors import DataError, MissingPackage
+from ugocc.extras import EXTRAS, require
 from ugocc.pretrained import shipped
 
-EXTRAS: Final = {
-    "synthetic": ("numba",),
-    "film": ("imageio", "av"),
-    "segment": ("onnxruntime", "ai_edge_litert"),
-    "export": ("onnx", "onnxscript", "onnxruntime", "openvino"),
-    "rerun": ("rerun",),
-}
-"""Optional parts of the package, and what they import."""
 ROOM: Final = 10
 """Gigabytes free below which a cache of prepared frames soon does not fit."""
 
@@ -86,19 +78,14 @@ def _installation() -> Iterator[Finding]:
             yield Finding(name, "ok", version(name))
         except PackageNotFoundError:
             yield Finding(name, "problem", f"not installed; {requirement} is needed")
-    for extra, modules in EXTRAS.items():
-        missing = [module for module in modules if not _imports(module)]
-        what, how = f"extra {extra}", f"{', '.join(missing)} missing: pip install 'ugocc[{extra}]'"
-        yield Finding(what, "note" if missing else "ok", how if missing else ", ".join(modules))
+    for extra, (modules, purpose) in EXTRAS.items():
+        try:
+            require(purpose, extra)
+        except MissingPackage as error:
+            yield Finding(f"extra {extra}", "note", str(error))
+        else:
+            yield Finding(f"extra {extra}", "ok", f"{purpose}: {', '.join(modules)}")
     yield Finding("models of the package", "ok" if shipped() else "note", ", ".join(shipped()) or "none")
-
-
-def _imports(module: str) -> bool:
-    try:
-        importlib.import_module(module)
-    except ImportError:
-        return False
-    return True
 
 
 def _devices() -> Iterator[Finding]:

@@ -22,6 +22,7 @@ from ugocc.data.batch import Batch
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
 from ugocc.errors import DataError
+from ugocc.extras import require
 from ugocc.models.assemble import OccupancyModel
 from ugocc.models.example import example_batch
 from ugocc.models.exportable import ExportableNetwork, output_shapes, rig_tensors
@@ -133,18 +134,9 @@ def _check(settings: ExportSettings) -> None:
     if settings.precision == "int8" and settings.format != "onnx":
         raise DataError("export", "precision", "int8", "float32 in a torch.export program")
     if settings.format == "onnx":
-        require("onnx", "onnxscript")
+        require("export", "export", "onnx", "onnxscript")
     if settings.precision == "int8":
-        require("onnxruntime")
-
-
-def require(*packages: str) -> None:
-    """Raise DataError that says how to get a package of the extra ``export`` that is missing."""
-    for package in packages:
-        try:
-            __import__(package)
-        except ImportError as error:
-            raise DataError("export", package, "not installed", "pip install 'ugocc[export]'") from error
+        require("int8", "export", "onnx", "onnxruntime")
 
 
 @torch.no_grad()

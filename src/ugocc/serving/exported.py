@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ugocc.config import build_settings
 from ugocc.data.batch import Batch
 from ugocc.errors import DataError
+from ugocc.extras import require
 from ugocc.models.assemble import OccupancyModel, build_model
 from ugocc.models.cameras import real_cameras
 from ugocc.models.depth_net import bin_depths
@@ -23,7 +24,7 @@ from ugocc.models.exportable import rig_tensors
 from ugocc.models.prediction import Prediction
 from ugocc.models.settings import ModelSettings
 from ugocc.pretrained import find_model
-from ugocc.serving.export import ABOUT, CALIBRATIONS, RIG, require
+from ugocc.serving.export import ABOUT, CALIBRATIONS, RIG
 from ugocc.training.checkpoint import load_model, load_tensors
 
 Runtime = Literal["onnxruntime", "openvino"]
@@ -165,7 +166,7 @@ def _check_rig(batch: Batch, rig: Mapping[str, Tensor]) -> None:
 
 
 def _onnxruntime(graph: Path, precision: Precision, threads: int) -> Run:
-    require("onnxruntime")
+    require(graph, "export", "onnxruntime")
     import onnxruntime
 
     if precision != "float32":
@@ -184,7 +185,7 @@ def _onnxruntime(graph: Path, precision: Precision, threads: int) -> Run:
 
 
 def _openvino(graph: Path, precision: Precision, threads: int) -> Run:
-    require("openvino")
+    require(graph, "export", "openvino")
     import openvino
 
     hint = {"float32": "f32", "bfloat16": "bf16"}[precision]

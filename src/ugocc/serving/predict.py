@@ -19,7 +19,7 @@ from ugocc.evaluation.files import write_prediction
 from ugocc.labels import UNKNOWN
 from ugocc.serving.exported import Precision, Runtime
 from ugocc.serving.predictor import PredictedVolume, Predictor
-from ugocc.viz.film import write_film
+from ugocc.viz.film import check_film, write_film
 from ugocc.viz.pictures import prediction_picture
 
 
@@ -54,6 +54,8 @@ class PredictSettings:
 
 def predict_fleet(settings: PredictSettings) -> None:
     """Write volumes and pictures of every frame, and a film of every scene."""
+    if settings.film != "none":
+        check_film(settings.out / f"film.{settings.film}")
     frames = open_fleet(settings.root, settings.split, settings.name)
     predictor = Predictor.from_pretrained(
         settings.checkpoint, settings.device, frames.fleet, settings.runtime, settings.precision

@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Final
 
 from ugocc.errors import DataError
+from ugocc.extras import EXTRAS
 from ugocc.gaps import gap_table
 from ugocc.labels import CLASSES
 from ugocc.results import VARIANTS, Row, markdown_table, read_results, replace_block, write_text
@@ -32,13 +33,15 @@ class TableSettings:
         Path("docs/results.md"),
         Path("docs/models.md"),
         Path("docs/full-size.md"),
+        Path("docs/install.md"),
     )
     """Pages with ``<!-- results:NAME -->`` ... ``<!-- /results:NAME -->`` blocks; NAME is a folder of ``results``
     whose result files, at any depth, become one table. A block ``gaps:NAME`` says how much of the distance to the
     oracle every variant closes, ``plots:NAME`` draws the classes, and ``rings:NAME`` says how good it is near and far;
     the folders in NAME are directions, SOURCE-TARGET. ``checkpoints:NAME`` lists every checkpoint by what it is, scores
     and costs, ``models:NAME`` the networks and what they cost, ``recipes:NAME`` and ``steps:NAME`` what the full-size
-    recipes would take and what was run of them."""
+    recipes would take and what was run of them, ``sizes:NAME`` what parts of an installation
+    weigh."""
     images: Path = Path("docs/images")
     """Folder for the pictures of ``plots`` blocks."""
 
@@ -68,6 +71,8 @@ def write_tables(settings: TableSettings) -> None:
             text = replace_block(text, f"recipes:{name}", recipe_table(settings.results / name))
         for name in re.findall(r"<!-- steps:(\S+) -->", text):
             text = replace_block(text, f"steps:{name}", step_table(settings.results / name))
+        for name in re.findall(r"<!-- sizes:(\S+) -->", text):
+            text = replace_block(text, f"sizes:{name}", size_table(settings.results / name / "benchmark.json"))
         write_text(page, text)
         print(f"tables: {page}")
 
@@ -152,6 +157,26 @@ def model_table(folder: Path) -> str:
         raise DataError(folder, "models", "none", "a file that ugocc models --out wrote")
     lines = ["| " + " | ".join(MODEL_COLUMNS) + " |", "|" + "---|" * 6 + "--:|" * 3]
     return "\n".join([*lines, *("| " + " | ".join(model_cells(row)) + " |" for row in rows)]) + "\n"
+
+
+def size_table(file: Path) -> str:
+    """A Markdown table of what an installation and its extras weigh, from the file of benchmarks/install_size.py.
+
+    Raises:
+        DataError: no such file.
+    """
+    if not file.is_file():
+        raise DataError(file, "sizes", "no such file", "what benchmarks/install_size.py writes")
+    content = json.loads(file.read_text(encoding="utf-8"))
+    parts = {"the core": content["core"], **{f"`{name}`": part for name, part in content["extras"].items()}}
+    purposes = {f"`{name}`": extra.purpose for name, extra in EXTRAS.items()}
+    purposes |= {"the core": "everything else, on one's own fleet", "`all`": "all of these"}
+    lines = ["| part | for | adds, MB | most of it |", "|---|---|--:|---|"]
+    for name, part in parts.items():
+        heaviest = list(part["packages"].items())[:3]
+        most = ", ".join(f"{package} {about['mb']:.0f}" for package, about in heaviest)
+        lines.append(f"| {name} | {purposes[name]} | {part['mb']:.0f} | {most} |")
+    return "\n".join(lines) + "\n"
 
 
 PLOTTED: Final = ("source-only", "strong source-only", "full", "oracle")

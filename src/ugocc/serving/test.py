@@ -10,8 +10,10 @@ from typing import Literal
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.frame import FrameSource
 from ugocc.data.source import open_fleet
+from ugocc.errors import MissingPackage
 from ugocc.evaluation.evaluate import METRICS, Metric, evaluate
 from ugocc.evaluation.score import score_folder
+from ugocc.extras import require
 from ugocc.pretrained import find_model
 from ugocc.results import Row, markdown_table, write_results
 from ugocc.serving.exported import Precision, Runtime, open_model
@@ -80,6 +82,7 @@ def test_fleet(settings: TestSettings) -> Row:
     """Evaluate, print the table, write ``results.json``, ``table.md`` and ``report.html``."""
     before = None if settings.before is None else find_model(settings.before)
     settings = replace(settings, checkpoint=find_model(settings.checkpoint), before=before)
+    _check_plausibility(settings.eval)
     frames = open_fleet(settings.root, settings.split, settings.name, settings.every)
     row = _evaluate(settings, settings.checkpoint, frames)
     rows = [row]
@@ -98,6 +101,7 @@ test_fleet.__test__ = False  # type: ignore[attr-defined]
 
 def score_fleet(settings: ScoreSettings) -> Row:
     """Score the files, print the table, write ``results.json`` and ``table.md``."""
+    _check_plausibility("all")
     frames = open_fleet(settings.root, settings.split, settings.name)
     row = score_folder(settings.predictions, frames, model=settings.model, split=settings.split)
     _report(settings.out, [row])
@@ -108,6 +112,17 @@ def chosen_metrics(names: Sequence[str] | str) -> tuple[Metric, ...]:
     """Metrics by name; ``all`` is every one."""
     wanted = [names] if isinstance(names, str) else names
     return METRICS if "all" in wanted else tuple(m for m in METRICS if m in wanted)
+
+
+def _check_plausibility(names: Sequence[str] | str) -> None:
+    """Say before anything is measured that plausibility needs scipy; without it, ``all`` is all but that."""
+    if "plausibility" in chosen_metrics(names):
+        try:
+            require("plausibility", "adapt")
+        except MissingPackage as error:
+            if "all" not in ([names] if isinstance(names, str) else names):
+                raise
+            print(f"left out: {error}")
 
 
 def _evaluate(settings: TestSettings, checkpoint: Path, frames: FrameSource) -> Row:

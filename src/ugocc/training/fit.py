@@ -11,13 +11,14 @@ import torch
 import yaml
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ugocc.config import plain
 from ugocc.data.batch import collate
 from ugocc.errors import DataError
+from ugocc.extras import installed
 from ugocc.training.order import PairOrder, StepOrder
 from ugocc.training.progress import progress_callback
 from ugocc.training.settings import OptimSettings, RunSettings
@@ -95,6 +96,7 @@ def fit(
     """Run Lightning to ``optim.steps``, from the last checkpoint of the run folder if there is one."""
     checkpoints = run.folder / "checkpoints"
     last = checkpoints / "last.ckpt"
+    step = int(torch.load(last, map_location="cpu", weights_only=True)["global_step"]) if last.is_file() else 0
     saver = ModelCheckpoint(
         checkpoints,
         every_n_train_steps=run.checkpoint_every,
@@ -109,18 +111,27 @@ def fit(
         precision=run.precision,
         gradient_clip_val=optim.clip_norm,
         callbacks=[saver, LearningRateMonitor("step"), progress_callback(label), *callbacks],
-        logger=TensorBoardLogger(run.folder, name="tensorboard", version=""),
+        logger=curves_logger(run, step),
         log_every_n_steps=run.log_every,
         use_distributed_sampler=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    step = int(torch.load(last, map_location="cpu", weights_only=True)["global_step"]) if last.is_file() else 0
     order.place(trainer.global_rank, trainer.world_size, step)
     # Lightning leaves modules in the mode they come in, and a network that was loaded comes in evaluation mode.
     task.train()
     trainer.fit(task, batches, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
     return trainer
+
+
+def curves_logger(run: RunSettings, step: int) -> Logger:
+    """Writes curves to ``<run>/tensorboard``: events for TensorBoard where that is installed, else CSV.
+
+    A start at ``step`` has a CSV file of its own, for Lightning begins such files anew.
+    """
+    if installed("tensorboard"):
+        return TensorBoardLogger(run.folder, name="tensorboard", version="")
+    return CSVLogger(run.folder, name="tensorboard", version=f"from-{step:07d}", flush_logs_every_n_steps=run.log_every)
 
 
 def check_same_recipe(recipe: Any, folder: Path) -> None:

@@ -29,6 +29,7 @@ from ugocc.data.frame import FrameSource
 from ugocc.data.source import open_fleet
 from ugocc.data.teacher_maps import with_teacher_maps
 from ugocc.errors import DataError
+from ugocc.extras import require
 from ugocc.models.assemble import MODELS, OccupancyModel, adaptable, build_model, model_settings
 from ugocc.models.camera_vector import camera_vector
 from ugocc.models.cameras import real_cameras
@@ -99,11 +100,12 @@ def train_adapt(recipe: AdaptRecipe) -> Path:
 
 
 def check_adapts(recipe: AdaptRecipe, network: ModelSettings) -> None:
-    """Fail before any stage is trained if a network without depth is to learn from the target.
+    """Fail before any stage is trained if a network without depth is to learn from the target, or scipy is missing.
 
     Raises:
         DataError: it is.
     """
+    require("adaptation", "adapt")
     if recipe.learns_from_target and network.depth_net is None:
         names = ", ".join(name for name in MODELS if model_settings(name, "debug").depth_net is not None)
         raise DataError("recipe", "model", network.name, f"a network that predicts depth, to adapt it: {names}")

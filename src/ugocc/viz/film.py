@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ugocc.errors import DataError
+from ugocc.extras import require
 
 Picture = NDArray[np.uint8]
 
@@ -32,13 +32,7 @@ def write_film(frames: Iterable[Picture], path: Path, fps: float = 4) -> Path:
     Raises:
         DataError: another extension, MP4 without the packages it needs, no pictures, or pictures of different sizes.
     """
-    writers = {".mp4": _write_mp4, ".gif": _write_gif, ".webp": _write_webp}
-    if path.suffix.lower() not in writers:
-        raise DataError(path, "film", f"extension {path.suffix or 'none'}", " or ".join(writers))
-    if path.suffix.lower() == ".mp4" and not (find_spec("imageio") and find_spec("av")):
-        raise DataError(
-            path, "film", "no packages imageio and av", "pip install 'ugocc[film]' for .mp4, or a .gif or .webp file"
-        )
+    check_film(path)
     pictures = iter(frames)
     first = next(pictures, None)
     if first is None:
@@ -46,11 +40,24 @@ def write_film(frames: Iterable[Picture], path: Path, fps: float = 4) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        writers[path.suffix.lower()](_checked(first, pictures, path), temporary, fps)
+        _WRITERS[path.suffix.lower()](_checked(first, pictures, path), temporary, fps)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def check_film(path: Path) -> None:
+    """Make sure that a film of this name can be written, before any of its pictures is drawn.
+
+    Raises:
+        DataError: another extension than .mp4, .gif or .webp.
+        MissingPackage: .mp4 without the packages it needs.
+    """
+    if path.suffix.lower() not in _WRITERS:
+        raise DataError(path, "film", f"extension {path.suffix or 'none'}", " or ".join(_WRITERS))
+    if path.suffix.lower() == ".mp4":
+        require(path, "film")
 
 
 def _checked(first: Picture, others: Iterator[Picture], path: Path) -> Iterator[Picture]:
@@ -86,3 +93,6 @@ def _write_webp(pictures: Iterator[Picture], path: Path, fps: float) -> None:
 def _animate(images: Iterator[Image.Image], path: Path, fps: float, **options: Any) -> None:
     first = next(images)
     first.save(path, save_all=True, append_images=images, duration=round(1000 / fps), loop=0, **options)
+
+
+_WRITERS = {".mp4": _write_mp4, ".gif": _write_gif, ".webp": _write_webp}

@@ -16,7 +16,7 @@ from ugocc.data.source import open_fleet
 from ugocc.geometry.camera import project
 from ugocc.geometry.rigid import Matrix, inverse, transform
 from ugocc.viz.canvas import Picture, write_picture
-from ugocc.viz.film import write_film
+from ugocc.viz.film import check_film, write_film
 from ugocc.viz.overlay import draw_boxes, draw_points, draw_semantics
 from ugocc.viz.pictures import frame_picture
 
@@ -62,6 +62,8 @@ class ViewSettings:
 
 def view_fleet(settings: ViewSettings) -> None:
     """Write one picture per frame, and a film if asked."""
+    if settings.film != "none":
+        check_film(settings.out / f"film.{settings.film}")
     frames = open_fleet(settings.root, settings.split, settings.name, settings.every)
     count = min(settings.limit or len(frames), len(frames))
     pictures = []

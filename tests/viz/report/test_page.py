@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
+from ugocc import extras
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.labels import FREE, VEHICLE
 from ugocc.viz.report import figures
@@ -112,3 +113,18 @@ def test_curves_of_a_resumed_run_are_joined(tmp_path: Path) -> None:
     assert curve.steps == [0, 10, 20, 30, 40]
     assert curve.values == [1, 1, 2, 2, 2]
     assert list(in_a_row({"a": tmp_path, "none": tmp_path / "none"}, "loss")) == ["a"]
+
+
+def test_curves_in_csv_follow_those_of_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with SummaryWriter(str(tmp_path / "tensorboard")) as writer:
+        writer.add_scalar("loss", 1.0, 0)
+        writer.add_scalar("loss", 2.0, 10)
+    for first in (10, 20):
+        folder = tmp_path / "tensorboard" / f"from-{first:07d}"
+        folder.mkdir()
+        (folder / "metrics.csv").write_text(f"epoch,loss,lr,step\n0,{first}.5,,{first}\n,,0.1,{first + 1}\n")
+    assert read_curves(tmp_path)["loss"] == ([0, 10, 20], [1.0, 10.5, 20.5])
+    assert read_curves(tmp_path)["lr"] == ([11, 21], [0.1, 0.1])
+    monkeypatch.setattr(extras, "_imports", lambda module: False)
+    with pytest.warns(UserWarning, match=r"left out: .* needs tensorboard: pip install 'ugocc\[tensorboard\]'"):
+        assert read_curves(tmp_path)["loss"].steps == [10, 20]

@@ -25,13 +25,12 @@ from rich.progress import track
 
 from ugocc.data.synthetic.rendered import RenderedFrame
 from ugocc.data.synthetic.write_nuscenes import write_scene, write_tables
-from ugocc.data.synthetic.write_waymo import write_segment
 from ugocc.errors import DataError
+from ugocc.extras import require
 
-try:
-    from ugocc.data.town.scene import DriveSettings, open_drive
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError("rendering needs numba: pip install 'ugocc[synthetic]'", name=error.name) from error
+require("rendering", "synthetic")
+from ugocc.data.synthetic.write_waymo import write_segment  # noqa: E402  (needs pyarrow)
+from ugocc.data.town.scene import DriveSettings, open_drive  # noqa: E402  (needs numba)
 
 FLEETS: Final = ("six", "five")
 """Names of the embedded fleets and of their folders."""
