@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -154,6 +155,7 @@ def fit(
         log_every_n_steps=run.log_every,
         use_distributed_sampler=False,
         enable_model_summary=False,
+        enable_progress_bar=sys.stderr.isatty(),
         num_sanity_val_steps=0,
     )
     step = int(torch.load(last, map_location="cpu", weights_only=True)["global_step"]) if last.is_file() else 0
