@@ -89,6 +89,17 @@ def test_noise_is_left_out_and_other_warnings_come_once(monkeypatch: pytest.Monk
     assert [str(warning.message) for warning in seen] == ["the lens is dirty"]
 
 
+def test_lightning_says_nothing_of_itself() -> None:
+    code = (
+        "from ugocc.calm import quieten; quieten();"
+        "from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn;"
+        "rank_zero_info('GPU available: False'); rank_zero_warn('the lens is dirty')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "the lens is dirty" in done.stderr
+    assert "GPU available" not in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("words", [["fit"], ["adapt"], ["test"], ["predict"]])
 def test_a_verb_without_options_says_what_is_missing(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
