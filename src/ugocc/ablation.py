@@ -18,6 +18,7 @@ from ugocc.errors import DataError
 from ugocc.evaluation.evaluate import evaluate
 from ugocc.extras import require
 from ugocc.models.assemble import model_settings
+from ugocc.output import reporting
 from ugocc.provenance import data_digest
 from ugocc.results import VARIANTS, Row, markdown_table, read_results, write_results, write_text
 from ugocc.serving.tables import order
@@ -59,21 +60,25 @@ class AblationSettings:
     """Folder of prepared frames."""
     steps: tuple[int, int, int] | None = None
     """Steps of the three stages; by default the recipe's."""
+    json: bool = False
+    """Print one JSON document instead of the table."""
 
 
 def run_ablation(settings: AblationSettings) -> list[Row]:
     """Train and evaluate what is missing, print the table, write it. Returns the rows."""
-    check_names(settings)
-    rows: list[Row] = []
-    jobs = [(s, d, v) for s in settings.seeds for d in settings.directions for v in settings.variants]
-    for number, (seed, direction, variant) in enumerate(jobs, start=1):
-        print(f"[{number}/{len(jobs)}] {variant}, {direction}, seed {seed}", flush=True)
-        rows += run_variant(settings, direction, variant, seed)
-    rows.sort(key=order)
-    write_results(settings.out / "results.json", rows, plain(settings))
-    table = markdown_table(rows)
-    write_text(settings.out / "table.md", table)
-    print(f"\n{table}\nresults: {settings.out / 'results.json'}")
+    with reporting(settings.json) as report:
+        check_names(settings)
+        rows: list[Row] = []
+        jobs = [(s, d, v) for s in settings.seeds for d in settings.directions for v in settings.variants]
+        for number, (seed, direction, variant) in enumerate(jobs, start=1):
+            print(f"[{number}/{len(jobs)}] {variant}, {direction}, seed {seed}", flush=True)
+            rows += run_variant(settings, direction, variant, seed)
+        rows.sort(key=order)
+        written = {"results": settings.out / "results.json", "table": settings.out / "table.md"}
+        write_results(written["results"], rows, plain(settings))
+        table = markdown_table(rows)
+        write_text(written["table"], table)
+        report({"rows": rows, **written}, f"\n{table}\nresults: {written['results']}")
     return rows
 
 

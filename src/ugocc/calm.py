@@ -26,7 +26,8 @@ def quieten() -> None:
 
     Nothing is changed where Python was asked for warnings (``-W``, ``PYTHONWARNINGS``).
     """
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for part in ("pytorch", "fabric"):  # not their parents, whose level is set when they are imported
+        logging.getLogger(f"lightning.{part}.utilities.rank_zero").setLevel(logging.WARNING)
     os.environ.setdefault("POSSIBLE_USER_WARNINGS", "off")  # Lightning's hints
     if os.environ.get("PYTHONWARNINGS"):
         return

@@ -6,6 +6,7 @@ names the file, the key and the nearest right one. The attribute docstrings of t
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import difflib
 import typing
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
 from ugocc.errors import DataError
 
@@ -24,17 +25,23 @@ set_parsing_settings(docstring_parse_attribute_docstrings=True)
 T = TypeVar("T")
 
 
+class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of a description: an example is one that can be copied."""
+
+
 def settings_parser(kind: type[Any], defaults: dict[str, Any] | None = None, **kwargs: Any) -> ArgumentParser:
     """A command-line parser with one option per field of the dataclass ``kind``, nested by dots, and ``--config``.
+
+    A field without a default is given by its place, without a name.
 
     Args:
         kind: settings dataclass.
         defaults: nested values that replace the dataclass's own defaults.
         kwargs: passed to the parser (prog, description, epilog).
     """
-    parser = ArgumentParser(exit_on_error=False, **kwargs)
+    parser = ArgumentParser(exit_on_error=False, formatter_class=_HelpFormatter, **kwargs)
     parser.add_argument("--config", action="config", help="recipe file (YAML); later options override it")
-    parser.add_class_arguments(kind, None)
+    parser.add_class_arguments(kind, None, as_positional=True)
     if defaults:
         parser.set_defaults(defaults)
     return parser
@@ -43,6 +50,8 @@ def settings_parser(kind: type[Any], defaults: dict[str, Any] | None = None, **k
 def parse_settings(kind: type[T], argv: Sequence[str], defaults: dict[str, Any] | None = None, **kwargs: Any) -> T:
     """Settings from command-line words such as ``--config recipe.yaml --optim.steps 500``.
 
+    A switch may be named alone: ``--json`` is ``--json true``.
+
     Raises:
         DataError: a recipe key that does not exist, or a value of the wrong type.
     """
@@ -50,7 +59,7 @@ def parse_settings(kind: type[T], argv: Sequence[str], defaults: dict[str, Any] 
         check_keys(kind, read_recipe(path), path)
     parser = settings_parser(kind, defaults, **kwargs)
     try:
-        parsed = parser.parse_args(list(argv))
+        parsed = parser.parse_args(_with_switches(kind, argv))
     except ArgumentError as error:
         raise DataError("command line", "option", str(error), "an option shown by --help") from error
     values = vars(parser.instantiate(parsed))
@@ -128,6 +137,17 @@ def chosen(argv: Sequence[str], key: str, default: str) -> str:
         elif word.startswith(f"--{key}="):
             value = word.split("=", 1)[1]
     return str(value)
+
+
+def _with_switches(kind: type[Any], argv: Sequence[str]) -> list[str]:
+    """The words, with ``true`` after every switch that is named alone."""
+    switches = {f"--{name}" for name, hint in typing.get_type_hints(kind).items() if hint is bool}
+    words: list[str] = []
+    for word, following in zip_longest(argv, argv[1:], fillvalue="--"):
+        words.append(word)
+        if word in switches and following.startswith("--"):
+            words.append("true")
+    return words
 
 
 def _dataclasses_in(hint: Any) -> list[type[Any]]:

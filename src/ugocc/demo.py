@@ -26,6 +26,7 @@ from ugocc.data.source import open_fleet
 from ugocc.data.synthetic.build import RenderSettings, render_fleets
 from ugocc.evaluation.evaluate import evaluate
 from ugocc.labels import UNKNOWN
+from ugocc.output import reporting
 from ugocc.results import Row, markdown_table, read_results, write_results, write_text
 from ugocc.serving.predictor import Predictor
 from ugocc.serving.report import demo_report, story_of
@@ -66,6 +67,8 @@ class DemoSettings:
     """Test scenes of each fleet that are filmed."""
     report: bool = True
     """Also write report.html: the table, charts, and volumes to turn in the browser."""
+    json: bool = False
+    """Print one JSON document instead of the table."""
 
 
 def run_demo(settings: DemoSettings) -> list[Row]:
@@ -74,6 +77,14 @@ def run_demo(settings: DemoSettings) -> list[Row]:
     Raises:
         DataError: a network that cannot be adapted, or a package that is missing, before anything is rendered.
     """
+    with reporting(settings.json) as report:
+        rows, written, text = _demonstrate(settings)
+        report({"rows": rows, "files": written}, text)
+    return rows
+
+
+def _demonstrate(settings: DemoSettings) -> tuple[list[Row], list[Path], str]:
+    """Everything: the rows, the files that were written, and what to say at the end."""
     name = f"{settings.model}-{settings.size}"
     recipe = adapt_recipe(settings.model, settings.size)
     check_adapts(recipe, recipe.model)
@@ -100,15 +111,14 @@ def run_demo(settings: DemoSettings) -> list[Row]:
         folders = {BEFORE: before, AFTER: after, BAR: bar}
         story = story_of(rows, name, SOURCE, TARGET, folders)
         shown.insert(0, demo_report(settings.out, settings.fleets.root, "test", rows, story))
-    print(f"\n{table}")
     low, high, most = (_miou(rows, variant) for variant in ("source-only", "full", "oracle"))
-    print(
+    written = [settings.out / "table.md", settings.out / "results.json", *shown]
+    text = (
+        f"\n{table}\n"
         f"mIoU on {TARGET}: {low:.1f} with the labels of {SOURCE} alone, {high:.1f} adapted without its own, "
-        f"{most:.1f} with the labels of {TARGET}.\n"
+        f"{most:.1f} with the labels of {TARGET}.\n\n"
     )
-    for path in [settings.out / "table.md", settings.out / "results.json", *shown]:
-        print(f"  {path}")
-    return rows
+    return rows, written, text + "\n".join(f"  {path}" for path in written)
 
 
 def _say(step: int, what: str, where: Path) -> None:

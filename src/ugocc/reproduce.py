@@ -25,6 +25,7 @@ from ugocc.errors import DataError
 from ugocc.gaps import gap_table
 from ugocc.models.assemble import build_model, model_settings
 from ugocc.models.example import example_batch
+from ugocc.output import reporting
 from ugocc.provenance import code_digest, data_digest
 from ugocc.results import Row, markdown_table, read_results, write_text
 from ugocc.serving.report import KEYS, Story, reproduce_report, story_of
@@ -67,6 +68,8 @@ class ReproduceSettings:
     """Say what is missing and how long it will take, and do nothing."""
     report: bool = True
     """Also write <out>/report.html: charts of all networks, and volumes of the adapted ones to turn in the browser."""
+    json: bool = False
+    """Print one JSON document instead of the tables; with ``plan``, what is missing."""
 
 
 class Job(NamedTuple):
@@ -84,17 +87,39 @@ def reproduce(settings: ReproduceSettings) -> list[Row]:
     Raises:
         DataError: unknown names, or models or results in ``out`` or ``publish`` that other code or data made.
     """
-    everything = jobs(settings)
-    for model in settings.models:
-        check_names(ablation(settings, model))
-    data = {name: data_digest(settings.fleets / name) for name in fleets(settings)}
-    for folder in (settings.out, settings.publish):
-        check_provenance(folder, code_digest(), data)
-    missing = [job for job in everything if not is_done(settings, job)]
-    seconds = estimate(settings, missing)
-    print(f"{len(everything)} results, {len(missing)} missing: about {clock(seconds)} on this machine", flush=True)
-    if settings.plan:
-        return []
+    with reporting(settings.json) as report:
+        everything = jobs(settings)
+        for model in settings.models:
+            check_names(ablation(settings, model))
+        data = {name: data_digest(settings.fleets / name) for name in fleets(settings)}
+        for folder in (settings.out, settings.publish):
+            check_provenance(folder, code_digest(), data)
+        missing = [job for job in everything if not is_done(settings, job)]
+        seconds = estimate(settings, missing)
+        print(f"{len(everything)} results, {len(missing)} missing: about {clock(seconds)} on this machine", flush=True)
+        if settings.plan:
+            left = {"missing": [job._asdict() for job in missing], "seconds": round(seconds)}
+            report({"results": len(everything), **left})
+            return []
+        rows = _make(settings, everything, missing)
+        by_direction = {
+            d: [r for r in rows if {r.train_fleet, r.eval_fleet} <= set(d.split("-"))] for d in settings.directions
+        }
+        table = f"{gap_table(by_direction)}\n{markdown_table(rows)}"
+        written = {"results": settings.publish, "table": settings.out / "table.md"}
+        settings.out.mkdir(parents=True, exist_ok=True)
+        write_text(written["table"], table)
+        print(f"\n{table}\nresults: {settings.publish}")
+        if settings.report:
+            told = stories(settings, rows)
+            written["report"] = reproduce_report(settings.out, settings.fleets, settings.split, rows, told)
+            print(f"report: {written['report']}")
+        report({"rows": rows, **written})
+    return rows
+
+
+def _make(settings: ReproduceSettings, everything: Sequence[Job], missing: Sequence[Job]) -> list[Row]:
+    """Train and score what is missing; rows of all jobs, in the order of tables."""
     rows: list[Row] = []
     began = time.monotonic()
     for job in everything:
@@ -105,18 +130,7 @@ def reproduce(settings: ReproduceSettings) -> list[Row]:
             )
         rows += result(settings, job)
     print(f"took {clock(time.monotonic() - began)}")
-    rows.sort(key=order)
-    by_direction = {
-        d: [r for r in rows if {r.train_fleet, r.eval_fleet} <= set(d.split("-"))] for d in settings.directions
-    }
-    table = f"{gap_table(by_direction)}\n{markdown_table(rows)}"
-    settings.out.mkdir(parents=True, exist_ok=True)
-    write_text(settings.out / "table.md", table)
-    print(f"\n{table}\nresults: {settings.publish}")
-    if settings.report:
-        told = stories(settings, rows)
-        print(f"report: {reproduce_report(settings.out, settings.fleets, settings.split, rows, told)}")
-    return rows
+    return sorted(rows, key=order)
 
 
 def stories(settings: ReproduceSettings, rows: Sequence[Row]) -> dict[str, Story]:

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def blocks(language: str) -> Iterator[tuple[str, str]]:
 def commands() -> Iterator[tuple[str, list[str]]]:
     for name, block in blocks("sh"):
         for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
+            words = list(takewhile(lambda word: word not in ("|", ">"), shlex.split(line, comments=True)))
             if words:
                 yield name, words
 

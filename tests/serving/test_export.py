@@ -152,12 +152,13 @@ def test_evaluation_of_an_exported_folder(exported: Path, ugocc_folder: Path, ti
     pytest.importorskip("onnxruntime")
     root = tiny_fleets / "five"
     rows = [
-        test_fleet(TestSettings(folder, root, out=tmp_path / name, workers=0, report=False))
+        test_fleet(TestSettings(folder, root, out=tmp_path / name, workers=0, report=name == "graph"))
         for name, folder in (("ours", ugocc_folder), ("graph", exported))
     ]
     assert rows[1].miou == pytest.approx(rows[0].miou, abs=0.1)
     assert rows[1].depth["abs_rel"] == pytest.approx(rows[0].depth["abs_rel"], abs=1e-3)
     assert "onnxruntime" in rows[1].hardware
+    assert (tmp_path / "graph" / "report.html").is_file()
 
 
 def test_wrong_options_and_broken_folders_are_named(exported: Path, ugocc_folder: Path, tmp_path: Path):

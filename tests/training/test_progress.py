@@ -3,8 +3,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from lightning.pytorch.callbacks import RichProgressBar
 
-from ugocc.training import progress
+from ugocc import progress
+from ugocc.training.progress import LabelledProgressBar, ProgressLines, progress_callback
 
 
 def test_time_left_is_told_at_the_pace_since_the_last_line(
@@ -12,15 +14,43 @@ def test_time_left_is_told_at_the_pace_since_the_last_line(
 ) -> None:
     now = 0.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
-    lines = progress.ProgressLines("train", every=15.0)
+    lines = ProgressLines("train", every=15.0)
     trainer = SimpleNamespace(global_step=100, max_steps=400, callback_metrics={"loss": 2.5})
     lines.on_train_start(trainer, None)
     # The first step waits for something that is done once; then a step takes a second.
     for step, time in ((101, 300.0), (102, 301.0), (116, 315.0), (400, 599.0)):
         trainer.global_step, now = step, time
         lines.on_train_batch_end(trainer, None, None, None, 0)
-    assert capsys.readouterr().out.splitlines() == [
+    shown = capsys.readouterr()
+    assert not shown.out  # stdout is for results
+    assert shown.err.splitlines() == [
         "train: step 101/400, loss 2.500, time left not known yet",
         "train: step 116/400, loss 2.500, 4:44 left",
         "train: step 400/400, loss 2.500, 0:00 left",
+    ]
+
+
+@pytest.mark.parametrize(("terminal", "kind"), [(True, RichProgressBar), (False, ProgressLines)])
+def test_a_bar_is_for_terminals(terminal: bool, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: terminal)
+    shown = progress_callback("test on five")
+    assert isinstance(shown, kind)
+    if isinstance(shown, LabelledProgressBar):
+        assert shown.test_description == shown._get_train_description(0) == "test on five"
+
+
+def test_a_loop_tells_how_far_it_is_without_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    for _ in progress.follow(range(4), "predict five"):
+        now += 10.0
+    for _ in progress.follow(iter("ab"), "count"):
+        now += 20.0
+    assert capsys.readouterr().err.splitlines() == [
+        "predict five: 2 of 4, 0:20 left",
+        "predict five: 4 of 4, 0:00 left",
+        "count: 1 done",
+        "count: 2 done",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from ugocc.data.source import open_fleet
 from ugocc.errors import DataError
 from ugocc.extras import require
 from ugocc.models.assemble import MODELS, model_settings
+from ugocc.output import reporting
 from ugocc.results import commit, machine, replace_block, versions, write_text
 from ugocc.viz.canvas import write_picture
 
@@ -55,6 +57,8 @@ class BenchSettings:
     """Result file."""
     page: Path | None = None
     """Page whose ``<!-- report:bench -->`` block is written, with a picture in ``images`` beside it."""
+    json: bool = False
+    """Print the content of the result file instead of tables."""
 
 
 def run_bench(settings: BenchSettings) -> dict[str, Any]:
@@ -64,6 +68,17 @@ def run_bench(settings: BenchSettings) -> dict[str, Any]:
         DataError: an unknown network, or no such device.
         MissingPackage: scoring needs scipy.
     """
+    with reporting(settings.json) as report:
+        content = _measure(settings)
+        settings.out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(settings.out, json.dumps(content, indent=1) + "\n")
+        report({**content, "out": settings.out}, f"{bench_page(content)}\nresults: {settings.out}")
+        if settings.page is not None:
+            write_page(settings.page, content)
+    return content
+
+
+def _measure(settings: BenchSettings) -> dict[str, Any]:
     if "scoring" in settings.parts:
         require("scoring", "adapt")
     if settings.fleet is not None:
@@ -79,6 +94,8 @@ def run_bench(settings: BenchSettings) -> dict[str, Any]:
 
         def about(what: str) -> None:
             progress.update(task, description=what)
+            if not sys.stderr.isatty():
+                print(f"bench: {what}", file=sys.stderr, flush=True)
 
         ceilings = measure_ceilings(device, settings.matrix)
         measured: dict[str, Any] = {"ceilings": asdict(ceilings)}
@@ -112,7 +129,7 @@ def run_bench(settings: BenchSettings) -> dict[str, Any]:
                 if settings.fleet is None
                 else with_processes(settings.fleet),
             }
-    content = {
+    return {
         **measured,
         "size": size,
         "device": str(device),
@@ -121,13 +138,6 @@ def run_bench(settings: BenchSettings) -> dict[str, Any]:
         "versions": versions(),
         "machine": machine(),
     }
-    settings.out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(settings.out, json.dumps(content, indent=1) + "\n")
-    text = bench_page(content)
-    print(f"{text}\nresults: {settings.out}")
-    if settings.page is not None:
-        write_page(settings.page, content)
-    return content
 
 
 def write_page(page: Path, content: Mapping[str, Any]) -> None:

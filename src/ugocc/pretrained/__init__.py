@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from ugocc.errors import DataError, MissingPackage
+from ugocc.last import LAST, last_model
 
 HERE: Final = Path(__file__).resolve().parent
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
@@ -26,8 +27,8 @@ def find_model(name: str | os.PathLike[str]) -> Path:
     """Folder of a model.
 
     Args:
-        name: a folder, the name of a model that comes with the package, or ``owner/name`` on the Hugging Face hub,
-            which is downloaded once.
+        name: a folder, the name of a model that comes with the package, ``last`` for that of the last run that
+            finished, or ``owner/name`` on the Hugging Face hub, which is downloaded once.
 
     Raises:
         DataError: none of these, or a hub that cannot be reached.
@@ -35,12 +36,17 @@ def find_model(name: str | os.PathLike[str]) -> Path:
     folder, word = Path(name), os.fspath(name).replace(os.sep, "/")
     if folder.is_dir():
         return folder
+    if word == LAST:
+        return last_model()
     if word in shipped():
         return HERE / word
     if _HUB_ID.fullmatch(word) and not folder.parent.is_dir():
         return _from_hub(word)
     raise DataError(
-        word, "checkpoint", "no such folder", f"a model folder, owner/name on the hub, or one of {', '.join(shipped())}"
+        word,
+        "checkpoint",
+        "no such folder",
+        f"a model folder, owner/name on the hub, or one of last, {', '.join(shipped())}",
     )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Final, Literal
@@ -19,6 +18,7 @@ from ugocc import __version__
 from ugocc.data.source import open_fleet
 from ugocc.errors import DataError, MissingPackage
 from ugocc.extras import EXTRAS, require
+from ugocc.output import reporting
 from ugocc.pretrained import shipped
 
 ROOM: Final = 10
@@ -53,10 +53,10 @@ def examine(settings: DoctorSettings) -> list[Finding]:
     Raises:
         DataError: there is a problem; all findings have been printed by then.
     """
-    found = [*_installation(), *_devices(), *_disk(), *_fleets(settings)]
-    if settings.json:
-        print(json.dumps([asdict(finding) for finding in found], indent=1))
-    else:
+    with reporting(settings.json) as report:
+        found = [*_installation(), *_devices(), *_disk(), *_fleets(settings)]
+        report(found)
+    if not settings.json:
         marks = {"ok": "[green]ok     [/]", "note": "[yellow]note   [/]", "problem": "[red]problem[/]"}
         console = Console(soft_wrap=True)
         for finding in found:

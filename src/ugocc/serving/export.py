@@ -26,6 +26,7 @@ from ugocc.extras import require
 from ugocc.models.assemble import OccupancyModel
 from ugocc.models.example import example_batch
 from ugocc.models.exportable import ExportableNetwork, output_shapes, rig_tensors
+from ugocc.output import reporting
 from ugocc.pretrained import find_model
 from ugocc.results import commit, versions, write_text
 from ugocc.training.checkpoint import load_model
@@ -60,6 +61,8 @@ class ExportSettings:
     """Cameras of a frame, where there is no ``root``."""
     frames: int = 32
     """Frames that ranges of int8 are taken from, evenly spaced over the split."""
+    json: bool = False
+    """Print one JSON document instead of a line."""
 
 
 def export_model(settings: ExportSettings) -> Path:
@@ -69,6 +72,17 @@ def export_model(settings: ExportSettings) -> Path:
         DataError: options that need a fleet without one, a network that cannot be exported, or a package that is
             missing.
     """
+    with reporting(settings.json) as report:
+        about = _export(settings)
+        path = settings.out / about["graph"]
+        size = path.stat().st_size
+        described = {name: value for name, value in about.items() if name != "card"}
+        line = f"{path}: {size / 2**20:.1f} MiB, {settings.calibration} calibration, {settings.precision}"
+        report({**described, "graph": path, "about": settings.out / ABOUT, "bytes": size}, line)
+    return settings.out
+
+
+def _export(settings: ExportSettings) -> dict[str, Any]:
     _check(settings)
     data, fleet = None, settings.name
     if settings.root is not None:
@@ -117,9 +131,7 @@ def export_model(settings: ExportSettings) -> Path:
         "card": {**card, "model": plain(model.settings)},
     }
     write_text(settings.out / ABOUT, json.dumps(about, indent=1) + "\n")
-    size = path.stat().st_size / 2**20
-    print(f"{path}: {size:.1f} MiB, {settings.calibration} calibration, {settings.precision}")
-    return settings.out
+    return about
 
 
 CALIBRATIONS: Final = ("intrinsics", "image_affine", "ego_T_camera")

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from ugocc.models.assemble import MODELS, build_model, model_settings
 from ugocc.models.cost import cost_of
+from ugocc.output import reporting
+from ugocc.progress import follow
 from ugocc.results import commit, machine, versions, write_text
 
 Size = Literal["debug", "laptop", "full"]
@@ -37,20 +37,16 @@ class ModelsSettings:
 def list_models(settings: ModelsSettings) -> None:
     """Print every model in every size with its parameters, multiply-adds, memory, and shapes of input and output."""
     jobs = [(name, size) for name in MODELS for size in settings.sizes]
-    console = Console(stderr=True)
-    quiet = not (settings.measure and console.is_terminal)
-    rows = [model_row(*job, settings) for job in track(jobs, "measure", console=console, disable=quiet)]
-    if settings.out is not None:
-        settings.out.parent.mkdir(parents=True, exist_ok=True)
-        content = {"models": rows, "commit": commit(), "versions": versions(), "machine": machine()}
-        write_text(settings.out, json.dumps(content, indent=1) + "\n")
-    if settings.json:
-        print(json.dumps(rows, indent=1))
-        return
-    table = Table(*MODEL_COLUMNS)
-    for row in rows:
-        table.add_row(*model_cells(row))
-    Console().print(table)
+    with reporting(settings.json) as report:
+        rows = [model_row(*job, settings) for job in (follow(jobs, "measure") if settings.measure else jobs)]
+        if settings.out is not None:
+            settings.out.parent.mkdir(parents=True, exist_ok=True)
+            content = {"models": rows, "commit": commit(), "versions": versions(), "machine": machine()}
+            write_text(settings.out, json.dumps(content, indent=1) + "\n")
+        table = Table(*MODEL_COLUMNS)
+        for row in rows:
+            table.add_row(*model_cells(row))
+        report(rows, table)
 
 
 def model_row(name: str, size: str, settings: ModelsSettings) -> dict[str, Any]:

@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from rich.progress import track
 
 from ugocc.data.frame import Frame
 from ugocc.data.occupancy import label_on_grid
 from ugocc.data.source import open_fleet
 from ugocc.evaluation.files import write_prediction
 from ugocc.labels import UNKNOWN
+from ugocc.output import reporting
+from ugocc.pretrained import find_model
+from ugocc.progress import follow
 from ugocc.serving.exported import Precision, Runtime
 from ugocc.serving.predictor import PredictedVolume, Predictor
 from ugocc.viz.film import check_film, write_film
@@ -50,37 +52,45 @@ class PredictSettings:
     """What runs the checkpoint if ``ugocc export`` wrote it."""
     precision: Precision = "float32"
     """Of an exported graph: bfloat16 where the runtime can."""
+    json: bool = False
+    """Print one JSON document, which names what was written, instead of a line."""
 
 
 def predict_fleet(settings: PredictSettings) -> None:
     """Write volumes and pictures of every frame, and a film of every scene."""
     if settings.film != "none":
         check_film(settings.out / f"film.{settings.film}")
-    frames = open_fleet(settings.root, settings.split, settings.name)
-    predictor = Predictor.from_pretrained(
-        settings.checkpoint, settings.device, frames.fleet, settings.runtime, settings.precision
-    )
-    count = min(settings.limit or len(frames), len(frames))
-    chosen = track(islice(iter(frames), count), f"predict {frames.fleet}", total=count)
-    for scene, moments in groupby(chosen, key=lambda frame: frame.scene):
-        pictures = list(_predict_scene(predictor, moments, settings))
-        if len(pictures) > 1 and settings.film != "none":
-            write_film(pictures, settings.out / f"{scene}.{settings.film}", fps=4)
-    print(f"{count} frames of {frames.fleet}: {settings.out}")
+    with reporting(settings.json) as report:
+        checkpoint = find_model(settings.checkpoint)
+        frames = open_fleet(settings.root, settings.split, settings.name)
+        predictor = Predictor.from_pretrained(
+            checkpoint, settings.device, frames.fleet, settings.runtime, settings.precision
+        )
+        count = min(settings.limit or len(frames), len(frames))
+        chosen = follow(islice(iter(frames), count), f"predict {frames.fleet}", count)
+        written: dict[str, list[Path]] = {"volumes": [], "pictures": [], "films": []}
+        for scene, moments in groupby(chosen, key=lambda frame: frame.scene):
+            pictures = list(_predict_scene(predictor, moments, settings, written))
+            if len(pictures) > 1 and settings.film != "none":
+                written["films"].append(write_film(pictures, settings.out / f"{scene}.{settings.film}", fps=4))
+        about = {"checkpoint": checkpoint, "fleet": frames.fleet, "split": settings.split, "frames": count}
+        report({**about, "out": settings.out, **written}, f"{count} frames of {frames.fleet}: {settings.out}")
 
 
 def _predict_scene(
-    predictor: Predictor, moments: Iterator[Frame], settings: PredictSettings
+    predictor: Predictor, moments: Iterator[Frame], settings: PredictSettings, written: dict[str, list[Path]]
 ) -> Iterator[NDArray[np.uint8]]:
     for frame in moments:
         predicted = predictor(frame)
-        write_prediction(settings.out / "volumes", frame.token, predicted.classes, predicted.grid)
+        volume = write_prediction(settings.out / "volumes", frame.token, predicted.classes, predicted.grid)
+        written["volumes"].append(volume)
         if settings.pictures or settings.film != "none":
             picture = picture_of(frame, predicted)
             if settings.pictures:
                 path = settings.out / "pictures" / f"{frame.token}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(picture).save(path)
+                written["pictures"].append(path)
             yield picture
 
 

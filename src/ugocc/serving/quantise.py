@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.calibrate import CalibrationDataReader
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from rich.progress import track
 
 from ugocc.data.dataset import FrameDataset
 from ugocc.models.assemble import OccupancyModel
 from ugocc.models.exportable import rig_tensors
+from ugocc.progress import follow
 
 QUANTISED = ["Conv"]
 """Operators on eight-bit numbers: nearly all of the arithmetic. The products of the attentions and of the lift
@@ -64,7 +64,7 @@ class _Frames(CalibrationDataReader):
     def _all(
         model: OccupancyModel, data: FrameDataset, frames: Sequence[int], fixed: bool
     ) -> Iterator[dict[str, NDArray[Any]]]:
-        for index in track(frames, "ranges of int8"):
+        for index in follow(frames, "ranges of int8"):
             sample = data[index]
             rig = {} if fixed else rig_tensors(model, sample)
             yield {"images": sample.images.numpy(), **{name: value.numpy() for name, value in rig.items()}}

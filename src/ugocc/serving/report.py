@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ugocc.data.frame import FrameSource
 from ugocc.data.source import open_fleet
 from ugocc.gaps import gap_table
 from ugocc.results import Row
+from ugocc.serving.export import ABOUT
 from ugocc.serving.report_scenes import Network, scene_of
 from ugocc.serving.report_sections import (
     classes_section,
@@ -159,15 +162,21 @@ test_report.__test__ = False  # type: ignore[attr-defined]
 
 def started_from(checkpoint: Path) -> Path | None:
     """Model folder from which a model's training started, where it is still there."""
-    start = (read_card(checkpoint).get("recipe") or {}).get("start")
+    start = (_card(checkpoint).get("recipe") or {}).get("start")
     return Path(start) if start and (Path(start) / "model.json").is_file() else None
 
 
 def described(checkpoint: Path) -> str:
     """What a model learned from, in a few words."""
-    card = read_card(checkpoint)
+    card = _card(checkpoint)
     learned = f"{card.get('variant', 'unknown')}, labels of {card.get('train_fleet', 'unknown')}"
     return f"{learned}, drives of {card['target_fleet']}" if card.get("target_fleet") else learned
+
+
+def _card(checkpoint: Path) -> dict[str, Any]:
+    """The card of a model folder, or of one that ``ugocc export`` wrote."""
+    about = checkpoint / ABOUT
+    return json.loads(about.read_text(encoding="utf-8"))["card"] if about.is_file() else read_card(checkpoint)
 
 
 def there(sections: Sequence[Section | None]) -> list[Section]:

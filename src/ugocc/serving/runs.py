@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 import yaml
-from rich.console import Console
 from rich.table import Table
+
+from ugocc.errors import DataError
+from ugocc.last import RUNS, last_run
+from ugocc.output import reporting
+
+COLOURS: Final = {"finished": "green", "interrupted": "yellow", "not begun": "red"}
+"""Of what has become of a run, on a terminal."""
 
 
 @dataclass(frozen=True)
 class RunsSettings:
     """The list of runs."""
 
-    folder: Path = Path("runs")
+    folder: Path = RUNS
     """Where runs are."""
+    last: bool = False
+    """Print the folder of the last run that finished, and nothing else."""
     json: bool = False
     """Print JSON instead of a table."""
 
@@ -42,18 +50,24 @@ class Run:
 
 
 def list_runs(settings: RunsSettings) -> list[Run]:
-    """Print every run below the folder, the last one first."""
-    runs = sorted(find_runs(settings.folder), key=lambda run: run.changed, reverse=True)
-    if settings.json:
-        print(json.dumps([asdict(run) for run in runs], indent=1))
-        return runs
-    if not runs:
-        print(f"no runs in {settings.folder}")
-        return runs
-    table = Table("run", "state", "model", "variant", "steps", "last written")
-    for run in runs:
-        table.add_row(run.folder, run.state, run.model, run.variant, str(run.steps), run.changed)
-    Console().print(table)
+    """Print every run below the folder, the last one first, or the folder of the last run that finished.
+
+    Raises:
+        DataError: only the last run is asked for, and none has finished.
+    """
+    with reporting(settings.json) as report:
+        if settings.last:
+            folder = last_run(settings.folder)
+            if folder is None:
+                raise DataError(settings.folder, "last", "no run that finished", "one; ugocc runs lists all")
+            report({"folder": folder, "runs": list(find_runs(folder))}, folder.as_posix())
+            return list(find_runs(folder))
+        runs = sorted(find_runs(settings.folder), key=lambda run: run.changed, reverse=True)
+        table = Table("run", "state", "model", "variant", "steps", "last written")
+        for run in runs:
+            state = f"[{COLOURS[run.state]}]{run.state}[/]"
+            table.add_row(run.folder, state, run.model, run.variant, str(run.steps), run.changed)
+        report(runs, table if runs else f"no runs in {settings.folder}")
     return runs
 
 

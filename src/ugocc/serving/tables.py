@@ -15,6 +15,7 @@ from ugocc.errors import DataError
 from ugocc.extras import EXTRAS
 from ugocc.gaps import gap_table
 from ugocc.labels import CLASSES
+from ugocc.output import reporting
 from ugocc.results import VARIANTS, Row, markdown_table, read_results, replace_block, write_text
 from ugocc.serving.models import MODEL_COLUMNS, model_cells
 from ugocc.serving.recipe_tables import recipe_table, step_table
@@ -44,6 +45,8 @@ class TableSettings:
     weigh."""
     images: Path = Path("docs/images")
     """Folder for the pictures of ``plots`` blocks."""
+    json: bool = False
+    """Print one JSON document, which names the pages, instead of lines."""
 
 
 def write_tables(settings: TableSettings) -> None:
@@ -52,29 +55,35 @@ def write_tables(settings: TableSettings) -> None:
     Raises:
         DataError: a page asks for results that are not there.
     """
-    for page in settings.pages:
-        text = page.read_text(encoding="utf-8")
-        for name in re.findall(r"<!-- results:(\S+) -->", text):
-            text = replace_block(text, f"results:{name}", markdown_table(rows_of(settings.results / name)))
-        for name in re.findall(r"<!-- gaps:(\S+) -->", text):
-            block = gap_table({folder.name: rows_of(folder) for folder in _directions(settings.results / name)})
-            text = replace_block(text, f"gaps:{name}", block)
-        for name in re.findall(r"<!-- plots:(\S+) -->", text):
-            text = replace_block(text, f"plots:{name}", plots_of(settings, name, page))
-        for name in re.findall(r"<!-- rings:(\S+) -->", text):
-            text = replace_block(text, f"rings:{name}", ring_table(rows_of(settings.results / name)))
-        for name in re.findall(r"<!-- checkpoints:(\S+) -->", text):
-            text = replace_block(text, f"checkpoints:{name}", checkpoint_table(rows_of(settings.results / name)))
-        for name in re.findall(r"<!-- models:(\S+) -->", text):
-            text = replace_block(text, f"models:{name}", model_table(settings.results / name))
-        for name in re.findall(r"<!-- recipes:(\S+) -->", text):
-            text = replace_block(text, f"recipes:{name}", recipe_table(settings.results / name))
-        for name in re.findall(r"<!-- steps:(\S+) -->", text):
-            text = replace_block(text, f"steps:{name}", step_table(settings.results / name))
-        for name in re.findall(r"<!-- sizes:(\S+) -->", text):
-            text = replace_block(text, f"sizes:{name}", size_table(settings.results / name / "benchmark.json"))
-        write_text(page, text)
-        print(f"tables: {page}")
+    with reporting(settings.json) as report:
+        for page in settings.pages:
+            _write_tables(settings, page)
+            print(f"tables: {page}")
+        report({"pages": settings.pages})
+
+
+def _write_tables(settings: TableSettings, page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for name in re.findall(r"<!-- results:(\S+) -->", text):
+        text = replace_block(text, f"results:{name}", markdown_table(rows_of(settings.results / name)))
+    for name in re.findall(r"<!-- gaps:(\S+) -->", text):
+        block = gap_table({folder.name: rows_of(folder) for folder in _directions(settings.results / name)})
+        text = replace_block(text, f"gaps:{name}", block)
+    for name in re.findall(r"<!-- plots:(\S+) -->", text):
+        text = replace_block(text, f"plots:{name}", plots_of(settings, name, page))
+    for name in re.findall(r"<!-- rings:(\S+) -->", text):
+        text = replace_block(text, f"rings:{name}", ring_table(rows_of(settings.results / name)))
+    for name in re.findall(r"<!-- checkpoints:(\S+) -->", text):
+        text = replace_block(text, f"checkpoints:{name}", checkpoint_table(rows_of(settings.results / name)))
+    for name in re.findall(r"<!-- models:(\S+) -->", text):
+        text = replace_block(text, f"models:{name}", model_table(settings.results / name))
+    for name in re.findall(r"<!-- recipes:(\S+) -->", text):
+        text = replace_block(text, f"recipes:{name}", recipe_table(settings.results / name))
+    for name in re.findall(r"<!-- steps:(\S+) -->", text):
+        text = replace_block(text, f"steps:{name}", step_table(settings.results / name))
+    for name in re.findall(r"<!-- sizes:(\S+) -->", text):
+        text = replace_block(text, f"sizes:{name}", size_table(settings.results / name / "benchmark.json"))
+    write_text(page, text)
 
 
 def ring_table(rows: Sequence[Row]) -> str:

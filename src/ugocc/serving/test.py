@@ -14,6 +14,7 @@ from ugocc.errors import MissingPackage
 from ugocc.evaluation.evaluate import METRICS, Metric, evaluate
 from ugocc.evaluation.score import score_folder
 from ugocc.extras import require
+from ugocc.output import reporting
 from ugocc.pretrained import find_model
 from ugocc.results import Row, markdown_table, write_results
 from ugocc.serving.exported import Precision, Runtime, open_model
@@ -58,6 +59,8 @@ class TestSettings:
     """Model folder to compare with, such as the one before adaptation; it is scored as well."""
     report: bool = True
     """Also write <out>/report.html: charts, and volumes to turn in the browser."""
+    json: bool = False
+    """Print one JSON document instead of the table."""
 
 
 @dataclass(frozen=True)
@@ -76,24 +79,28 @@ class ScoreSettings:
     """Name of the model in the results."""
     out: Path = Path("runs/score")
     """Folder for results.json and table.md."""
+    json: bool = False
+    """Print one JSON document instead of the table."""
 
 
 def test_fleet(settings: TestSettings) -> Row:
     """Evaluate, print the table, write ``results.json``, ``table.md`` and ``report.html``."""
-    before = None if settings.before is None else find_model(settings.before)
-    settings = replace(settings, checkpoint=find_model(settings.checkpoint), before=before)
     _check_plausibility(settings.eval)
-    frames = open_fleet(settings.root, settings.split, settings.name, settings.every)
-    row = _evaluate(settings, settings.checkpoint, frames)
-    rows = [row]
-    if settings.before is not None:
-        rows.append(_evaluate(replace(settings, save_predictions=False), settings.before, frames))
-    _report(settings.out, rows)
-    if settings.report:
-        before = before or started_from(settings.checkpoint)
-        device = None if settings.accelerator in ("auto", "gpu") else settings.accelerator
-        print(f"report: {test_report(settings.out, rows, settings.checkpoint, before, frames, device)}")
-    return row
+    with reporting(settings.json) as report:
+        checkpoint = find_model(settings.checkpoint)
+        before = None if settings.before is None else find_model(settings.before)
+        frames = open_fleet(settings.root, settings.split, settings.name, settings.every)
+        rows = [_evaluate(settings, checkpoint, frames)]
+        if before is not None:
+            rows.append(_evaluate(replace(settings, save_predictions=False), before, frames))
+        written = _write(settings.out, rows)
+        if settings.report:
+            before = before or started_from(checkpoint)
+            device = None if settings.accelerator in ("auto", "gpu") else settings.accelerator
+            written["report"] = test_report(settings.out, rows, checkpoint, before, frames, device)
+            print(f"report: {written['report']}")
+        report({"checkpoint": checkpoint, "rows": rows, **written})
+    return rows[0]
 
 
 test_fleet.__test__ = False  # type: ignore[attr-defined]
@@ -102,9 +109,10 @@ test_fleet.__test__ = False  # type: ignore[attr-defined]
 def score_fleet(settings: ScoreSettings) -> Row:
     """Score the files, print the table, write ``results.json`` and ``table.md``."""
     _check_plausibility("all")
-    frames = open_fleet(settings.root, settings.split, settings.name)
-    row = score_folder(settings.predictions, frames, model=settings.model, split=settings.split)
-    _report(settings.out, [row])
+    with reporting(settings.json) as report:
+        frames = open_fleet(settings.root, settings.split, settings.name)
+        row = score_folder(settings.predictions, frames, model=settings.model, split=settings.split)
+        report({"predictions": settings.predictions, "rows": [row], **_write(settings.out, [row])})
     return row
 
 
@@ -142,9 +150,11 @@ def _evaluate(settings: TestSettings, checkpoint: Path, frames: FrameSource) -> 
     )
 
 
-def _report(out: Path, rows: list[Row]) -> None:
-    write_results(out / "results.json", rows)
+def _write(out: Path, rows: list[Row]) -> dict[str, Path]:
+    """Write and print the table; returns the files by what they are."""
+    written = {"results": write_results(out / "results.json", rows), "table": out / "table.md"}
     table = markdown_table(rows)
-    (out / "table.md").write_text(table, encoding="utf-8")
+    written["table"].write_text(table, encoding="utf-8")
     print(table)
-    print(f"results: {out / 'results.json'}")
+    print(f"results: {written['results']}")
+    return written

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,7 @@ def fit(
         log_every_n_steps=run.log_every,
         use_distributed_sampler=False,
         enable_model_summary=False,
+        enable_progress_bar=sys.stderr.isatty(),
         num_sanity_val_steps=0,
     )
     order.place(trainer.global_rank, trainer.world_size, step)

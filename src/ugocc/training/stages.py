@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from lightning import seed_everything
 from lightning.pytorch.callbacks import Callback
-from rich.progress import track
 
 from ugocc.adaptation.label_free import label_free_scores
 from ugocc.adaptation.pseudo_labels import PseudoLabelSettings
@@ -35,6 +34,7 @@ from ugocc.models.camera_vector import camera_vector
 from ugocc.models.cameras import real_cameras
 from ugocc.models.depth_net import CameraNorm
 from ugocc.models.settings import ModelSettings
+from ugocc.progress import follow
 from ugocc.training.adapt import Adaptation
 from ugocc.training.adapt_settings import AdaptRecipe, ChoiceSettings, EarlierStages, TargetWeights
 from ugocc.training.checkpoint import load_model, load_tensors, read_card, save_model, save_weights
@@ -140,7 +140,7 @@ def _train(task: Adaptation, source: FrameDataset, target: FrameDataset) -> None
     if recipe.rig_transfer.share and source.cache is not None:
         what = f"re-render {source.source.fleet} for the rig of {target.source.fleet}"
         making = transferred.fill(of_source.visits(recipe.optim.steps, run.devices), os.cpu_count() or 1)
-        for _ in track(making, what):
+        for _ in follow(making, what):
             pass
     if recipe.start is None:
         know_cameras(task.model, (transferred[i, 0] for i in spaced(len(source), 40)))

@@ -8,11 +8,11 @@ from typing import Any
 
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
-from rich.progress import track
 
 from ugocc.adaptation.voted import vote_drives
 from ugocc.adaptation.voting import VotingSettings
 from ugocc.data.dataset import FrameDataset
+from ugocc.progress import follow
 from ugocc.training.statistics import estimate_statistics
 
 
@@ -48,7 +48,8 @@ class VoteAgain(Callback):
         teacher = copy.deepcopy(task.teacher).eval()
         estimate_statistics(teacher, self.target, self.statistics_frames)
         voting = vote_drives(teacher, self.target, folder, self.settings, (rank, ranks))
-        for _ in track(voting, f"vote on the drives of {self.target.source.fleet}", len(self.target), disable=rank > 0):
+        told = follow(voting, f"vote on the drives of {self.target.source.fleet}", len(self.target))
+        for _ in told if rank == 0 else voting:
             pass
 
 
