@@ -15,9 +15,10 @@ GRID = VoxelGrid((-4.0, -4.0, -1.0), (8, 8, 3), 1.0)
 SETTINGS = VotingSettings(reach=3.0)
 
 
-def ballot(seed: int, pose: np.ndarray | None = None, visible: float = 0.7) -> Ballot:
+def ballot(seed: int, pose: np.ndarray | None = None, visible: float = 0.7, free: float = 0.0) -> Ballot:
     random = torch.Generator().manual_seed(seed)
     logits = 2 * torch.randn(10, *GRID.shape, generator=random)
+    logits[FREE] += free
     seen = torch.rand(GRID.shape, generator=random) < visible
     return Ballot(logits.softmax(0), seen, torch.from_numpy(np.eye(4) if pose is None else pose))
 
@@ -40,7 +41,6 @@ def slow_vote(own: Ballot, others: list[Ballot]) -> Tensor:
     for cell, centre in zip(np.ndindex(GRID.shape), GRID.centres().reshape(-1, 3), strict=True):
         mine = own.probabilities[(slice(None), *cell)]
         if int(mine.argmax()) in movable:
-            out[(slice(None), *cell)] = with_less_free(mine)
             continue
         weight = float(own.visible[cell]) * np.exp(-np.linalg.norm(centre[:2]) / SETTINGS.reach) + 1e-6
         total, weights = weight * mine, weight
@@ -53,17 +53,16 @@ def slow_vote(own: Ballot, others: list[Ballot]) -> Tensor:
             still = 1 - float(said[list(movable)].sum())
             weight = shown * still * np.exp(-np.linalg.norm(there[:2]) / SETTINGS.reach)
             total, weights = total + weight * said, weights + weight
-        out[(slice(None), *cell)] = with_less_free(total / weights)
-    return out
-
-
-def with_less_free(probabilities: Tensor) -> Tensor:
-    scaled = torch.tensor([float(p) * (SETTINGS.free if c == FREE else 1) for c, p in enumerate(probabilities)])
-    return scaled / scaled.sum()
+        out[(slice(None), *cell)] = total / weights
+    shown = [(*cell,) for cell in np.ndindex(GRID.shape) if own.visible[cell]]
+    occupied = sum(int(own.probabilities[(slice(None), *cell)].argmax()) != FREE for cell in shown)
+    ratios = sorted((float(out[(slice(None), *cell)][:FREE].max() / out[(FREE, *cell)]) for cell in shown), reverse=True)
+    out[FREE] *= min(max(ratios[occupied - 1], SETTINGS.free), 1.0)
+    return out / out.sum(dim=0)
 
 
 def test_votes_equal_loops():
-    own = ballot(0, yaw_matrix(0.4, (10.0, 2.0, 0.1)))
+    own = ballot(0, yaw_matrix(0.4, (10.0, 2.0, 0.1)), free=2.5)
     others = [ballot(1, yaw_matrix(0.5, (8.3, 1.2, 0.0))), ballot(2, yaw_matrix(0.1, (12.9, 2.5, 0.2)))]
     found = vote(own, others, GRID, SETTINGS)
     torch.testing.assert_close(found, slow_vote(own, others), rtol=1e-4, atol=1e-5)
@@ -75,20 +74,39 @@ def test_alone_a_frame_keeps_its_opinion():
     torch.testing.assert_close(vote(own, [], GRID, VotingSettings(free=1.0)), own.probabilities)
 
 
-def test_a_thin_wall_that_frames_put_into_neighbouring_voxels_is_not_voted_away():
-    everywhere = torch.ones(GRID.shape, dtype=torch.bool)
-    walls = []
-    for row in (5, 6):
+def walls_at(*rows: int) -> list[Ballot]:
+    """Frames at one place that see a wall, each in a row of voxels of its own."""
+    found = []
+    for row in rows:
         wall = torch.zeros(10, *GRID.shape)
         wall[FREE] = 1.0
         wall[:, row] = 0.0
         wall[BUILDING, row] = 0.9
         wall[FREE, row] = 0.1
-        walls.append(Ballot(wall, everywhere, torch.eye(4, dtype=torch.float64)))
-    kept = vote(walls[0], walls[1:], GRID, VotingSettings(free=0.65)).argmax(0) == BUILDING
-    assert kept[5:7].all()
-    assert kept.sum() == kept[5:7].numel()
-    assert not (vote(walls[0], walls[1:], GRID, VotingSettings(free=1.0)).argmax(0) == BUILDING).any()
+        found.append(Ballot(wall, torch.ones(GRID.shape, dtype=torch.bool), torch.eye(4, dtype=torch.float64)))
+    return found
+
+
+def test_a_thin_wall_that_frames_put_into_neighbouring_voxels_is_not_voted_away():
+    own, *others = walls_at(5, 6, 7)
+    assert not (vote(own, others, GRID, VotingSettings(free=1.0)).argmax(0) == BUILDING).any()
+    kept = vote(own, [*others, own], GRID, VotingSettings(free=0.1)).argmax(0) == BUILDING
+    assert kept[5].all()
+
+
+def test_votes_make_no_more_occupied_than_the_frame_says():
+    """And so a student of votes that votes in its turn does not fill the street in the end."""
+    own, *others = walls_at(5, 6)
+    kept = vote(own, [*others, own], GRID, VotingSettings(free=0.1)).argmax(0) == BUILDING
+    assert torch.equal(kept, own.probabilities.argmax(0) == BUILDING)
+    street = ballot(0, visible=1.0, free=6.0)
+    others = [ballot(seed, visible=1.0, free=5.0) for seed in range(1, 5)]
+    occupied = int((street.probabilities.argmax(0) != FREE).sum())
+    assert 0 < occupied < 30
+    voted = vote(street, others, GRID, VotingSettings(free=1e-3))
+    assert int((voted.argmax(0) != FREE).sum()) == occupied
+    empty = street._replace(probabilities=torch.eye(10)[FREE][:, None, None, None].expand(10, *GRID.shape))
+    assert (vote(empty, others, GRID, VotingSettings(free=1e-3)).argmax(0) == FREE).all()
 
 
 def test_what_was_far_is_told_by_the_frame_that_was_near():
@@ -119,7 +137,7 @@ def test_what_can_move_does_not_vote_and_is_not_voted_on():
 def test_reach_free_and_metres_must_be_positive():
     with pytest.raises(DataError, match=r"reach.*a number above 0"):
         VotingSettings(reach=0.0)
-    with pytest.raises(DataError, match=r"free.*a number above 0"):
+    with pytest.raises(DataError, match=r"free.*a share above 0"):
         VotingSettings(free=0.0)
     with pytest.raises(DataError, match=r"metres.*metres above 0"):
         VotingSettings(metres=(4.0, -1.0))

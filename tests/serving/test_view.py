@@ -228,5 +228,5 @@ def test_without_rerun_one_line_says_how_to_get_it_before_anything_else(
         monkeypatch.setitem(sys.modules, module, None)
     assert main(["view", "--root", str(tmp_path / "nowhere"), "--rerun", str(tmp_path / "a.rrd")]) == 1
     said = capsys.readouterr().err.strip().splitlines()
-    assert said == ["ugocc view: rerun: package: found not installed, expected pip install 'ugocc[rerun]'"]
+    assert said == ["ugocc view: --rerun needs rerun: pip install 'ugocc[rerun]'"]
     assert not list(tmp_path.iterdir())

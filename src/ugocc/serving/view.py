@@ -13,6 +13,7 @@ from ugocc.data.frame import Frame, FrameSource
 from ugocc.data.source import open_fleet
 from ugocc.errors import DataError
 from ugocc.evaluation.files import read_prediction
+from ugocc.extras import require
 from ugocc.viz.fleet import ViewSettings, view_fleet
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def view(settings: ViewSettings) -> None:
     if settings.rerun is None:
         view_fleet(settings)
         return
-    require_rerun()
+    require("--rerun", "rerun", "rerun.blueprint")
     frames = open_fleet(settings.root, settings.split, settings.name, settings.every)
     count = min(settings.limit or len(frames), len(frames))
     predict = _predictions(settings, frames, frames.tokens[:count])
@@ -74,14 +75,6 @@ def record(settings: ViewSettings, target: str, frames: FrameSource, count: int,
             log_moment(recording, entities, number, frame.timestamp_us, known)
             predicted += said is not None
     return predicted
-
-
-def require_rerun() -> None:
-    """Raise DataError that says how to get the package of the extra ``rerun`` if it is missing."""
-    try:
-        import rerun.blueprint  # noqa: F401
-    except ImportError as error:
-        raise DataError("rerun", "package", "not installed", "pip install 'ugocc[rerun]'") from error
 
 
 def _check(settings: ViewSettings) -> None:
