@@ -56,8 +56,8 @@ def slow_vote(own: Ballot, others: list[Ballot]) -> Tensor:
         out[(slice(None), *cell)] = total / weights
     shown = [(*cell,) for cell in np.ndindex(GRID.shape) if own.visible[cell]]
     occupied = sum(int(own.probabilities[(slice(None), *cell)].argmax()) != FREE for cell in shown)
-    ratios = sorted((float(out[(slice(None), *cell)][:FREE].max() / out[(FREE, *cell)]) for cell in shown), reverse=True)
-    out[FREE] *= min(max(ratios[occupied - 1], SETTINGS.free), 1.0)
+    ratios = [float(out[(slice(None), *cell)][:FREE].max() / out[(FREE, *cell)]) for cell in shown]
+    out[FREE] *= min(max(sorted(ratios, reverse=True)[occupied - 1], SETTINGS.free), 1.0)
     return out / out.sum(dim=0)
 
 

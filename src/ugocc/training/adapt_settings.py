@@ -63,9 +63,6 @@ class EarlierStages:
     """Source-only training with colour jitter."""
     pretrain_steps: int = 30_000
     """Self-supervised depth on both fleets and 2D semantics on the source."""
-    settle: bool = True
-    """Whether the last stage, if it follows on others, sees the source as recorded: nothing re-rendered, and changed no
-    more than in plain training. Other rigs have been learned by then, and the target's own frames keep them in mind."""
 
 
 @dataclass(frozen=True)

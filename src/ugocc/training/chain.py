@@ -32,17 +32,7 @@ def adapt_after(recipe: AdaptRecipe, stages: Path) -> Path:
         start = train_adapt(stage_one(recipe, stages / "source-only"))
     if recipe.start is None and recipe.earlier.pretrain_steps:
         start = train_adapt(stage_two(recipe, start, stages / "pretrained"))
-    if recipe.earlier.settle and start != recipe.start:
-        recipe = settled(recipe)
     return train_adapt(replace(recipe, start=start))
-
-
-def settled(recipe: AdaptRecipe) -> AdaptRecipe:
-    """The same with the source as recorded, changed no more than in plain training."""
-    as_recorded = replace(recipe.rig_transfer, share=0.0)
-    return replace(
-        recipe, rig_transfer=as_recorded, augment=source_recipe(recipe.model.name, recipe.model.size).augment
-    )
 
 
 def stage_one(recipe: AdaptRecipe, folder: Path) -> AdaptRecipe:

@@ -232,7 +232,7 @@ def adapt_recipe(name: str, size: str) -> AdaptRecipe:
         recipe,
         augment=replace(augment, colour=0.3, crop=0.15, scale=(-0.1, 0.15)),
         rig_transfer=RigTransferSettings(share=1.0, beside=True, random=2, bev_flip=0.5),
-        earlier=EarlierStages(1100, 100, settle=False),
+        earlier=EarlierStages(1100, 100),
         voting=VotingSettings(rounds=3),
         weights=replace(recipe.weights, pseudo_labels=1.0, semantics=0.5, photometric_source=0.0),
         adversary=AdversarySettings(weight=0.05),
