@@ -9,7 +9,8 @@ from ugocc.adaptation.voting import FEWEST, Ballot, VotingSettings, vote, voted_
 from ugocc.errors import DataError
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.geometry.rigid import yaw_matrix
-from ugocc.labels import BUILDING, FREE, PEDESTRIAN, TWO_WHEELER, VEHICLE
+from ugocc.labels import BUILDING, FREE, OTHERS, PEDESTRIAN, TRAFFIC_OBJECT, TWO_WHEELER, VEHICLE
+from ugocc.losses.occupancy import lovasz_softmax_loss
 
 GRID = VoxelGrid((-4.0, -4.0, -1.0), (8, 8, 3), 1.0)
 SETTINGS = VotingSettings(reach=3.0)
@@ -37,10 +38,10 @@ def trilinear(values: Tensor, place: np.ndarray) -> Tensor:
 def slow_vote(own: Ballot, others: list[Ballot]) -> Tensor:
     """Voxel by voxel, frame by frame."""
     out = own.probabilities.clone()
-    movable = (VEHICLE, PEDESTRIAN, TWO_WHEELER)
+    own_business = (VEHICLE, PEDESTRIAN, TWO_WHEELER, OTHERS, TRAFFIC_OBJECT)
     for cell, centre in zip(np.ndindex(GRID.shape), GRID.centres().reshape(-1, 3), strict=True):
         mine = own.probabilities[(slice(None), *cell)]
-        if int(mine.argmax()) in movable:
+        if int(mine.argmax()) in own_business:
             continue
         weight = float(own.visible[cell]) * np.exp(-np.linalg.norm(centre[:2]) / SETTINGS.reach) + 1e-6
         total, weights = weight * mine, weight
@@ -50,7 +51,7 @@ def slow_vote(own: Ballot, others: list[Ballot]) -> Tensor:
                 continue
             said = trilinear(other.probabilities, there[:3])
             shown = float(trilinear(other.visible[None].float(), there[:3]))
-            still = 1 - float(said[list(movable)].sum())
+            still = 1 - float(said[list(own_business)].sum())
             weight = shown * still * np.exp(-np.linalg.norm(there[:2]) / SETTINGS.reach)
             total, weights = total + weight * said, weights + weight
         out[(slice(None), *cell)] = total / weights
@@ -164,17 +165,32 @@ def test_loss_equals_a_loop_over_voxels():
         said = logits[(sample, slice(None), *voxel)].log_softmax(0)
         total += weight * -float((voted[(sample, slice(None), *voxel)] * said).sum())
         share += weight
-    assert float(voted_loss(logits, voted, weights)) == pytest.approx(total / share, rel=1e-4)
+    seen = weights > 0
+    overlap = lovasz_softmax_loss(logits.softmax(1).movedim(1, -1)[seen], labels[seen])  # has its own loops
+    assert float(voted_loss(logits, voted, weights)) == pytest.approx(total / share + float(overlap), rel=1e-4)
 
 
 def test_loss_is_least_for_the_vote_itself_and_nothing_without_voxels():
-    voted = torch.rand(1, 10, 4, 4, 2, generator=torch.Generator().manual_seed(0)).softmax(1)
-    logits = voted.log().requires_grad_()
-    (gradient,) = torch.autograd.grad(voted_loss(logits, voted, torch.ones(1, 4, 4, 2)), logits)
-    assert gradient.abs().max() < 1e-7
+    random = torch.Generator().manual_seed(0)
+    voted = torch.eye(10)[torch.randint(10, (1, 4, 4, 2), generator=random)].movedim(-1, 1)
+    everywhere = torch.ones(1, 4, 4, 2)
+    assert float(voted_loss(40 * voted, voted, everywhere)) < 1e-6
+    assert float(voted_loss(40 * voted.roll(1, dims=1), voted, everywhere)) > 1
+    logits = voted.clone().requires_grad_()
     nothing = voted_loss(logits, voted, torch.zeros(1, 4, 4, 2))
     assert float(nothing.detach()) == 0
     assert not torch.autograd.grad(nothing, logits)[0].any()
+
+
+def test_a_student_that_cannot_tell_which_voxel_still_says_what_is_small():
+    """Of four voxels one is a pedestrian, and nothing says which: the entropy alone would have all of them free."""
+    voted = torch.zeros(1, 10, 40, 1, 1)
+    voted[:, FREE] = 1.0
+    voted[:, :, ::4] = torch.eye(10)[PEDESTRIAN][:, None, None, None]
+    blurred = torch.zeros(1, 10, 1, 1, 1, requires_grad=True)
+    alike = blurred.expand(1, 10, 40, 1, 1)
+    (gradient,) = torch.autograd.grad(voted_loss(alike, voted, torch.ones(1, 40, 1, 1)), blurred)
+    assert gradient[0, PEDESTRIAN] < 0
 
 
 def test_voters_are_the_first_frames_so_far_along_the_way():

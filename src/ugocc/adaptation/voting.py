@@ -1,8 +1,8 @@
 """Volumes of the frames of one drive put together: what was far away then is near now, and better known.
 
 A frame's prediction is good close to the car. With true poses, what other frames of the drive say of a place is moved
-to this frame's volume and averaged, each vote weighted by how near the place was to the car that cast it. What can move
-does not vote about other moments.
+to this frame's volume and averaged, each vote weighted by how near the place was to the car that cast it. What can
+move, or is thinner than a voxel, does not vote about other moments.
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ from torch import Tensor
 from ugocc.adaptation.rendering import sample_volume
 from ugocc.errors import DataError
 from ugocc.geometry.grid import VoxelGrid
-from ugocc.labels import FREE, MOVABLE
+from ugocc.labels import FREE, MOVABLE, OTHERS, TRAFFIC_OBJECT
+from ugocc.losses.occupancy import lovasz_softmax_loss
+
+OWN: Final = (*MOVABLE, OTHERS, TRAFFIC_OBJECT)
+"""What is a frame's own business: what can move is elsewhere at other moments, and what is thinner than a voxel (poles,
+signs, cones) frames put into neighbouring ones, where it would be voted away."""
 
 FEWEST: Final = 50.0
 """A class of fewer voxels counts as if it had this many, so that a handful does not drown the rest."""
@@ -88,7 +93,7 @@ def vote(own: Ballot, others: Sequence[Ballot], grid: VoxelGrid, settings: Votin
     """(10, X, Y, Z) float32: means over the frames that had a voxel in a picture, this one's where none had; free
     may count less (``settings.free``).
 
-    Voxels that this frame takes for something that can move are its own business.
+    Voxels that this frame takes for something of :data:`OWN` keep its opinion.
     """
     centres = torch.from_numpy(grid.centres()).reshape(-1, 3).to(own.world_T_ego)
     mine = own.probabilities.float()
@@ -99,10 +104,10 @@ def vote(own: Ballot, others: Sequence[Ballot], grid: VoxelGrid, settings: Votin
         places = centres @ there[:3, :3].T + there[:3, 3]
         said = _sample(other.probabilities.float(), places, grid)
         shown = _sample(other.visible[None].to(said), places, grid)[0] * _inside(places, grid)
-        weight = shown * _nearness(places, grid, settings).to(said) * (1 - said[list(MOVABLE)].sum(dim=0))
+        weight = shown * _nearness(places, grid, settings).to(said) * (1 - said[list(OWN)].sum(dim=0))
         total, weights = total + said * weight, weights + weight
-    movable = torch.isin(mine.argmax(dim=0), torch.tensor(MOVABLE, device=total.device))
-    voted = torch.where(movable, mine, total / weights)
+    own_business = torch.isin(mine.argmax(dim=0), torch.tensor(OWN, device=total.device))
+    voted = torch.where(own_business, mine, total / weights)
     voted[FREE] *= _share_of_free(voted, mine, own.visible).clamp(settings.free, 1.0)
     return voted / voted.sum(dim=0)
 
@@ -135,9 +140,12 @@ def _sample(values: Tensor, places: Tensor, grid: VoxelGrid) -> Tensor:
 
 
 def voted_loss(logits: Tensor, voted: Tensor, weights: Tensor) -> Tensor:
-    """Cross-entropy of a student against voted volumes, every class with the root of its number of voxels.
+    """Cross-entropy of a student against voted volumes, every class with the root of its number of voxels, and the
+    Lovasz-softmax loss against what they say is most likely.
 
-    Nothing is selected: a voxel that the frames do not agree on teaches that it is uncertain.
+    Nothing is selected: a voxel that the frames do not agree on teaches that it is uncertain. The entropy alone would
+    make a student that is never sure of what is small, and so never says it; the other term wants as much of every
+    class as there is in the votes.
 
     Args:
         logits: (B, 10, X, Y, Z) of the student.
@@ -147,8 +155,11 @@ def voted_loss(logits: Tensor, voted: Tensor, weights: Tensor) -> Tensor:
     Returns:
         Scalar; 0 with gradient 0 where no voxel has a weight.
     """
-    entropy = -(voted * logits.float().log_softmax(dim=1)).sum(dim=1)
+    log_probabilities = logits.float().log_softmax(dim=1)
+    entropy = -(voted * log_probabilities).sum(dim=1)
     label = voted.argmax(dim=1)
     counts = torch.bincount(label.flatten(), weights.flatten().float(), minlength=voted.shape[1])
     weight = weights * counts.clamp(min=FEWEST).rsqrt()[label]
-    return (weight * entropy).sum() / weight.sum().clamp(min=1e-6)
+    seen = weights > 0
+    overlap = lovasz_softmax_loss(log_probabilities.movedim(1, -1)[seen].exp(), label[seen])
+    return (weight * entropy).sum() / weight.sum().clamp(min=1e-6) + overlap
