@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ugocc.adaptation.views import Views, cell_at, cell_pixels, cells_visible, project, to_camera, voxel_centres
-from ugocc.adaptation.visibility import VisibilitySettings, in_pictures, transmittance, visible_voxels
+from ugocc.adaptation.visibility import VisibilitySettings, in_pictures, transmittance
 from ugocc.geometry.camera import project as project_numpy
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.geometry.rigid import BODY_T_OPTICAL, inverse, transform, yaw_matrix
@@ -168,9 +168,6 @@ def test_a_wall_hides_what_is_behind_it():
     assert seen[x <= 15].all()  # before the wall, and the wall itself
     assert not seen[x > 15].any()
     assert (x > 15).sum() > 50
-    expected = torch.zeros_like(free, dtype=torch.bool)
-    expected.view(-1)[found.voxel[x <= 15]] = True
-    assert torch.equal(visible_voxels(free, views, GRID, VisibilitySettings()), expected)
 
 
 def test_everything_in_the_picture_is_seen_through_air():

@@ -130,20 +130,6 @@ def transmittance(
     return torch.exp(-opacity.view(-1, 3).amin(dim=1)) if len(order) else opacity
 
 
-def visible_voxels(free: Tensor, views: Views, grid: VoxelGrid, settings: VisibilitySettings) -> Tensor:
-    """(B, X, Y, Z) bool: voxels that a ray from some camera reaches, free ones and the first that is not.
-
-    Args:
-        free: (B, X, Y, Z) probability of being free, see :func:`transmittance`.
-        views: cameras.
-        grid: of the volume.
-        settings: steps, and what counts as reached.
-    """
-    sightings = in_pictures(views, grid)
-    reached = transmittance(free, sightings, views, grid, settings) >= settings.least
-    return sightings.any_camera(free.shape, reached)
-
-
 def _in_voxels(points: Tensor, grid: VoxelGrid) -> Tensor:
     """Metres to units of voxels from the lower corner: voxel i covers [i, i + 1)."""
     return (points - torch.tensor(grid.lower, dtype=points.dtype, device=points.device)) / grid.voxel_size

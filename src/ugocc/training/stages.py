@@ -20,7 +20,6 @@ from ugocc.adaptation.rig import rig_of_frame
 from ugocc.adaptation.selection import SelectionSettings
 from ugocc.adaptation.teacher import norm_statistics
 from ugocc.adaptation.transferred import RigTransferSettings, TransferredDataset
-from ugocc.adaptation.voting import VotingSettings
 from ugocc.config import chosen, parse_settings, plain
 from ugocc.data.batch import Batch
 from ugocc.data.dataset import FrameDataset
@@ -232,12 +231,11 @@ def adapt_recipe(name: str, size: str) -> AdaptRecipe:
         recipe,
         augment=replace(augment, colour=0.3, crop=0.15, scale=(-0.1, 0.15)),
         rig_transfer=RigTransferSettings(share=1.0, beside=True, random=2, bev_flip=0.5),
-        earlier=EarlierStages(1100, 100),
-        voting=VotingSettings(rounds=3),
-        weights=replace(recipe.weights, pseudo_labels=1.0, semantics=0.5, photometric_source=0.0),
+        earlier=EarlierStages(1800, 100),
+        weights=replace(recipe.weights, pseudo_labels=0.5, semantics=0.5, photometric_source=0.0),
         adversary=AdversarySettings(weight=0.05),
         pseudo_labels=PseudoLabelSettings(SelectionSettings(soft=True, keep_share=0.9)),
-        optim=OptimSettings(steps=1200, lr=1e-3, warmup_steps=20, decay="cosine"),
+        optim=OptimSettings(steps=500, lr=5e-4, warmup_steps=20, decay="cosine"),
     )
 
 
