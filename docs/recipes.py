@@ -31,8 +31,8 @@ def row(path: Path) -> str:
         f"[{path.stem}](../recipes/{path.name})",
         text.splitlines()[0].removeprefix("# ").split(". Never run")[0].rstrip("."),
         "adapt" if "target" in recipe else "fit",
-        f"{recipe['model']['name']}, {recipe['model']['size']}",
-        Path(recipe["source"]["root"]).name,
+        f"{recipe['model']['name']}, {recipe['model']['size']}" if "model" in recipe else "",
+        Path(recipe["source"]["root"]).name if "root" in recipe.get("source", {}) else "",
         Path(recipe["target"]["root"]).name if "target" in recipe else "",
         " + ".join(f"{count:,}" for count in steps(recipe)),
     ]
@@ -43,7 +43,7 @@ def steps(recipe: dict[str, Any]) -> list[int]:
     earlier = recipe.get("earlier", {})
     return [
         *(earlier[name] for name in ("source_steps", "pretrain_steps") if name in earlier),
-        recipe["optim"]["steps"],
+        *([recipe["optim"]["steps"]] if "steps" in recipe.get("optim", {}) else []),
     ]
 
 

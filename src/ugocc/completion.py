@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from shlex import quote
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 from ugocc.last import LAST
 from ugocc.options import Option, options_of
@@ -25,6 +25,8 @@ COMMON: Final = (
 @dataclass(frozen=True)
 class CompletionSettings:
     """A completion script."""
+
+    by_place: ClassVar[bool] = True
 
     shell: Literal["bash", "zsh", "fish"]
     """Shell that the script is for."""

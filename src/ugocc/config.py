@@ -32,16 +32,15 @@ class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter)
 def settings_parser(kind: type[Any], defaults: dict[str, Any] | None = None, **kwargs: Any) -> ArgumentParser:
     """A command-line parser with one option per field of the dataclass ``kind``, nested by dots, and ``--config``.
 
-    A field without a default is given by its place, without a name.
-
     Args:
-        kind: settings dataclass.
+        kind: settings dataclass. With ``by_place = True`` its fields without a default are given by their place,
+            without a name.
         defaults: nested values that replace the dataclass's own defaults.
         kwargs: passed to the parser (prog, description, epilog).
     """
     parser = ArgumentParser(exit_on_error=False, formatter_class=_HelpFormatter, **kwargs)
     parser.add_argument("--config", action="config", help="recipe file (YAML); later options override it")
-    parser.add_class_arguments(kind, None, as_positional=True)
+    parser.add_class_arguments(kind, None, as_positional=getattr(kind, "by_place", False))
     if defaults:
         parser.set_defaults(defaults)
     return parser

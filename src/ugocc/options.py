@@ -58,14 +58,18 @@ def _fields(module: _Module, node: ast.ClassDef, prefix: str) -> Iterator[Option
         found = _hint(module, base)
         if found.nested is not None:
             yield from _fields(*found.nested, prefix)
+    by_place = False
     for statement, following in zip(node.body, [*node.body[1:], None]):
         if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
+            continue
+        if statement.target.id == "by_place":
+            by_place = True
             continue
         name, hint = prefix + statement.target.id, _hint(module, statement.annotation)
         text = ""
         if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
             text = _first_sentence(str(following.value.value))
-        positional = statement.value is None and not prefix
+        positional = by_place and statement.value is None and not prefix
         yield Option(name, hint.values, hint.is_path or hint.nested is not None, text, positional)
         if hint.nested is not None:
             yield from _fields(*hint.nested, f"{name}.")
