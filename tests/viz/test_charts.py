@@ -47,6 +47,15 @@ def test_bars_with_nothing_in_them() -> None:
     assert bar_chart({"a": [0.0] * 9}, CLASSES[:9]).shape == (480, 1200, 3)
 
 
+@pytest.mark.parametrize("groups", [3, 10, 60])
+def test_bars_may_be_as_low_and_thin_as_they_like(groups: int) -> None:
+    """Corners of a radius are no reason to fail where there is no room for them."""
+    names = [str(i) for i in range(groups)]
+    for top in np.linspace(0, 4, 41):
+        values = list(np.linspace(0, top, groups - 1))
+        assert bar_chart({"a": [*values, 100.0], "b": [*values[::-1], 50.0]}, names).shape == (480, 1200, 3)
+
+
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 97), (-3, 8), (0.0021, 0.0034), (0, 123456), (5, 5)])
 def test_ticks_are_round_and_inside(low: float, high: float) -> None:
     found = ticks(low, high)

@@ -174,7 +174,8 @@ class _Axes:
         """A filled bar with soft upper corners."""
         floor = self.bottom if bottom is None else bottom
         box = [v * _SMOOTH for v in (left, min(top, floor), right, floor)]
-        radius = min(3.0 * _SMOOTH, (box[2] - box[0]) / 2, (box[3] - box[1]) / 2)
+        # Corners need a row of pixels of their own.
+        radius = max(0.0, min(3.0 * _SMOOTH, (box[2] - box[0]) / 2 - 1, (box[3] - box[1]) / 2 - 1))
         self.draw.rounded_rectangle(
             box, radius, fill=colour, corners=(True, True, bottom is not None, bottom is not None)
         )
