@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import ugocc
 from ugocc.errors import DataError
-from ugocc.provenance import code_digest, data_digest
+from ugocc.provenance import ENTRIES, code_digest, data_digest, imported
 from ugocc.reproduce import Job, ReproduceSettings, clock, estimate, jobs, reproduce
 from ugocc.serving.tables import rows_of
 
@@ -64,7 +65,9 @@ def test_what_is_there_is_not_made_again(
 def test_results_of_other_code_or_data_are_not_mixed_in(reproduced: Path, tiny_fleets: Path, tmp_path: Path) -> None:
     file = next((reproduced / "published").rglob("flashocc-full-seed-5.json"))
     content = json.loads(file.read_text())
-    assert content["code"] == code_digest()
+    assert content["code"] == code_digest("adapted")
+    plain = json.loads(next((reproduced / "published").rglob("flashocc-oracle-seed-5.json")).read_text())
+    assert plain["code"] == code_digest("supervised")
     assert content["data"]["six"] == data_digest(tiny_fleets / "six")
     settings = replace(_settings(tiny_fleets, tmp_path), publish=tmp_path / "published")
     other = tmp_path / "published" / file.name
@@ -99,21 +102,60 @@ def test_the_first_seed_makes_a_whole_table() -> None:
     assert len(set(found)) == len(found) == 2 * (3 * (5 * 3 + 1) + 1)
 
 
-def _digest_of(folder: Path, text: str, file: str = "models/lift.py") -> str:
-    path = folder / file
+def _package(folder: Path) -> Path:
+    """A package: training on labels, adaptation, what both import and what decides nothing."""
+    files = {
+        "training/source.py": "from ugocc.models import lift",
+        "training/chain.py": "import ugocc.training.source\nfrom ugocc.adaptation.voting import vote",
+        "evaluation/evaluate.py": "from ugocc.viz.bev import draw\nfrom ugocc.data.town.shapes import Box",
+        "adaptation/voting.py": "def vote():\n    from ugocc.adaptation.late import ray",
+    }
+    files |= dict.fromkeys(("models/lift.py", "viz/bev.py", "data/town/shapes.py", "adaptation/late.py"), "a = 1\n")
+    for name, text in files.items():
+        _write(folder / "ugocc" / name, text)
+    return folder / "ugocc"
+
+
+def _write(path: Path, text: str) -> None:
     path.parent.mkdir(exist_ok=True, parents=True)
     path.write_text(text)
+
+
+def _digest_of(package: Path, text: str, file: str = "models/lift.py") -> str:
+    _write(package / file, text)
     code_digest.cache_clear()
-    return code_digest(folder)
+    return code_digest("adapted", package)
 
 
 def test_a_digest_changes_with_what_decides_numbers(tmp_path: Path) -> None:
-    before = _digest_of(tmp_path, "a = 1\n")
-    assert _digest_of(tmp_path, "b = 1", "viz/bev.py") == before
-    assert _digest_of(tmp_path, "b = 1", "data/town/shapes.py") == before
-    assert _digest_of(tmp_path, "a = 2\n") != before
-    assert _digest_of(tmp_path, "a = 1\n") == before
-    assert _digest_of(tmp_path, "b = 1", "models/other.py") != before
+    package = _package(tmp_path)
+    before = _digest_of(package, "a = 1\n")
+    assert _digest_of(package, "b = 1", "viz/bev.py") == before
+    assert _digest_of(package, "b = 1", "data/town/shapes.py") == before
+    assert _digest_of(package, "b = 1", "models/that_nothing_imports.py") == before
+    assert _digest_of(package, "a = 2\n") != before
+    assert _digest_of(package, "a = 1\n") == before
+    assert _digest_of(package, "b = 1", "adaptation/late.py") != before
+
+
+def test_training_on_labels_does_not_depend_on_how_networks_are_adapted(tmp_path: Path) -> None:
+    package = _package(tmp_path)
+    _digest_of(package, "a = 1\n")
+    before = code_digest("supervised", package)
+    assert before != code_digest("adapted", package)
+    _digest_of(package, "b = 1", "adaptation/late.py")
+    assert code_digest("supervised", package) == before
+    _digest_of(package, "a = 2\n")
+    assert code_digest("supervised", package) != before
+
+
+def test_digests_are_of_the_files_that_train_and_score() -> None:
+    package = Path(ugocc.__file__).parent
+    names = {kind: {f.relative_to(package).as_posix() for f in imported(package, ENTRIES[kind])} for kind in ENTRIES}
+    both = {"models/lift.py", "data/waymo.py", "losses/occupancy.py", "evaluation/ray_kernel.py", "training/fit.py"}
+    assert both <= names["supervised"] < names["adapted"]
+    assert {"adaptation/voting.py", "training/adapt.py", "losses/photometric.py"} <= names["adapted"] - both
+    assert not {"adaptation/voting.py", "training/adapt.py"} & names["supervised"]
 
 
 def test_a_digest_does_not_change_with_what_is_said_about_code(tmp_path: Path) -> None:
@@ -141,11 +183,12 @@ class Settings:
     def half(self) -> str:
         return """not a docstring"""
 '''
-    before = _digest_of(tmp_path, said)
-    assert _digest_of(tmp_path, unsaid) == before
-    assert _digest_of(tmp_path, said.replace("not a doc", "none")) != before
-    assert _digest_of(tmp_path, said.replace("# no", "# yes")) != before
-    assert _digest_of(tmp_path, said.replace("0.5", "0.25")) != before
+    package = _package(tmp_path)
+    before = _digest_of(package, said)
+    assert _digest_of(package, unsaid) == before
+    assert _digest_of(package, said.replace("not a doc", "none")) != before
+    assert _digest_of(package, said.replace("# no", "# yes")) != before
+    assert _digest_of(package, said.replace("0.5", "0.25")) != before
 
 
 def test_published_results_are_not_made_again_where_their_models_are_gone(

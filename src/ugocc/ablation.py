@@ -19,7 +19,7 @@ from ugocc.evaluation.evaluate import evaluate
 from ugocc.extras import require
 from ugocc.models.assemble import model_settings
 from ugocc.output import reporting
-from ugocc.provenance import data_digest
+from ugocc.provenance import code_digest, data_digest
 from ugocc.results import VARIANTS, Row, markdown_table, read_results, write_results, write_text
 from ugocc.serving.tables import order
 from ugocc.training.adapt_settings import AdaptRecipe
@@ -110,7 +110,8 @@ def run_variant(settings: AblationSettings, direction: str, variant: str, seed: 
     if not (path.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == card["weights_sha256"]):
         rows = [replace(_evaluate(settings, model, fleet), variant=variant) for fleet in (target, source)]
         data = {name: data_digest(settings.fleets / name) for name in (source, target)}
-        write_results(path, rows, card["recipe"], data)
+        code = code_digest("supervised" if variant in PLAIN else "adapted")
+        write_results(path, rows, card["recipe"], data, code)
         write_text(stamp, card["weights_sha256"])
     if settings.publish is not None:
         copy = settings.publish / direction / f"{file_name(variant)}-seed-{seed}.json"

@@ -9,7 +9,7 @@ import tokenize
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 DECISIVE: Final = ("adaptation", "data", "evaluation", "geometry", "losses", "models", "training", "labels.py")
 """Parts of the package that decide numbers; pictures, pages and the command line do not."""
@@ -29,21 +29,49 @@ INDIFFERENT: Final = (
 """What in these parts decides none."""
 
 
+ENTRIES: Final = {
+    "supervised": ("training/source.py", "evaluation/evaluate.py"),
+    "adapted": ("training/chain.py", "evaluation/evaluate.py"),
+}
+"""Files that a kind of training and its evaluation begin with; what these do not import does not decide its numbers."""
+
+
 @cache
-def code_digest(package: Path | None = None) -> str:
+def code_digest(kind: Literal["supervised", "adapted"] = "adapted", package: Path | None = None) -> str:
     """SHA-256 over the source files that decide numbers, by name and statements.
 
     Comments, docstrings and empty lines may change without making other results of it.
 
     Args:
+        kind: of training; one on labels alone does not depend on how networks are adapted.
         package: folder of the package; by default the one that is running.
     """
     folder = package or Path(__file__).resolve().parent
     parts = [folder / name for name in DECISIVE]
-    files = [file for part in parts for file in ([part] if part.is_file() else part.rglob("*.py"))]
     indifferent = [folder / name for name in INDIFFERENT]
-    decisive = (f for f in files if not any(f.is_relative_to(part) for part in indifferent))
+    decisive = (
+        file
+        for file in imported(folder, ENTRIES[kind])
+        if any(file.is_relative_to(part) for part in parts) and not any(file.is_relative_to(p) for p in indifferent)
+    )
     return _digest(folder, sorted(decisive), lambda file: "\n".join(_statements(file.read_text("utf-8"))).encode())
+
+
+def imported(package: Path, entries: Iterable[str]) -> set[Path]:
+    """Files of a package that some of its files import, at whatever depth, and these files.
+
+    Args:
+        package: its folder.
+        entries: names in the folder.
+    """
+    found: set[Path] = set()
+    missing = [package / name for name in entries]
+    while missing:
+        file = missing.pop()
+        if file not in found and file.is_file():
+            found.add(file)
+            missing += _imports(package, file)
+    return found
 
 
 def data_digest(fleet: Path) -> str:
@@ -57,6 +85,21 @@ def _digest(folder: Path, files: Iterable[Path], about: Callable[[Path], bytes])
     for file in files:
         total.update(file.relative_to(folder).as_posix().encode() + b"\0" + about(file) + b"\0")
     return total.hexdigest()
+
+
+def _imports(package: Path, file: Path) -> Iterator[Path]:
+    """Where modules of the package would lie that a file imports; whether they do is for the caller to see."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            names = [node.module, *(f"{node.module}.{name.name}" for name in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [name.name for name in node.names]
+        for name in names:
+            first, *rest = name.split(".")
+            if first == package.name and rest:
+                path = package.joinpath(*rest)
+                yield from (path.with_suffix(".py"), path / "__init__.py")
 
 
 def _statements(text: str) -> Iterator[str]:

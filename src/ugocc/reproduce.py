@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -93,7 +93,7 @@ def reproduce(settings: ReproduceSettings) -> list[Row]:
             check_names(ablation(settings, model))
         data = {name: data_digest(settings.fleets / name) for name in fleets(settings)}
         for folder in (settings.out, settings.publish):
-            check_provenance(folder, code_digest(), data)
+            check_provenance(folder, {code_digest("supervised"), code_digest("adapted")}, data)
         missing = [job for job in everything if not is_done(settings, job)]
         seconds = estimate(settings, missing)
         print(f"{len(everything)} results, {len(missing)} missing: about {clock(seconds)} on this machine", flush=True)
@@ -213,12 +213,12 @@ def publish(settings: ReproduceSettings, job: Job) -> None:
     write_text(path, done.read_text(encoding="utf-8"))
 
 
-def check_provenance(folder: Path, code: str, data: dict[str, str]) -> None:
+def check_provenance(folder: Path, code: Collection[str], data: dict[str, str]) -> None:
     """Refuse models and results that do not belong in one table with what would be made now.
 
     Args:
         folder: where they are, at any depth.
-        code: digest of the code now.
+        code: digests of the code now, for every kind of training.
         data: digests of the fleets now.
 
     Raises:
@@ -227,8 +227,9 @@ def check_provenance(folder: Path, code: str, data: dict[str, str]) -> None:
     for file in sorted(folder.rglob("*.json")):
         then = json.loads(file.read_text(encoding="utf-8"))
         found = then.get("code", "none") if isinstance(then, dict) else "none"
-        if found != code:
-            raise DataError(file, "code", found[:12], f"{code[:12]}, that of today (or other folders to write to)")
+        if found not in code:
+            today = " or ".join(sorted(digest[:12] for digest in code))
+            raise DataError(file, "code", found[:12], f"{today}, that of today (or other folders to write to)")
         for name, digest in data.items():
             found = then.get("data", {}).get(name, digest)
             if found != digest:

@@ -98,7 +98,11 @@ class Row:
 
 
 def write_results(
-    path: Path, rows: Sequence[Row], recipe: dict[str, Any] | None = None, data: dict[str, str] | None = None
+    path: Path,
+    rows: Sequence[Row],
+    recipe: dict[str, Any] | None = None,
+    data: dict[str, str] | None = None,
+    code: str | None = None,
 ) -> Path:
     """Write ``results.json`` atomically: the rows, and once what made them.
 
@@ -107,11 +111,12 @@ def write_results(
         rows: what was measured.
         recipe: settings of the training.
         data: digest of every fleet that was used, by name.
+        code: digest of the code that made them; by default of all that decides numbers.
     """
     content = {
         "rows": [asdict(row) for row in rows],
         "commit": commit(),
-        "code": code_digest(),
+        "code": code or code_digest(),
         "data": data or {},
         "recipe": recipe or {},
         "versions": versions(),

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from ugocc.adaptation.views import views_of
+from ugocc.adaptation.views import EvidenceSettings, views_of
 from ugocc.adaptation.visibility import in_pictures
-from ugocc.adaptation.voted import read_voted, vote_drives
+from ugocc.adaptation.voted import rays_of, read_free, read_voted, vote_drives, write_free, write_voted
 from ugocc.adaptation.voting import Ballot, VotingSettings, vote
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
 from ugocc.errors import DataError
+from ugocc.labels import FREE
 from ugocc.models.assemble import OccupancyModel, build_model, model_settings
 from ugocc.training.votes import vote_steps
 
@@ -72,3 +73,24 @@ def test_votes_are_evenly_spaced_from_the_first_step() -> None:
     assert vote_steps(500, 2) == [0, 250]
     assert vote_steps(10, 3) == [0, 3, 6]
     assert vote_steps(2, 5) == [0, 1]
+
+
+def test_what_free_counts_is_kept_with_the_volumes(tmp_path: Path) -> None:
+    write_free(tmp_path, 1 / 3)
+    assert read_free(tmp_path) == 1 / 3
+    (tmp_path / "free.txt").write_text("half")
+    with pytest.raises(DataError, match=r"free\.txt.*free.*half"):
+        read_free(tmp_path)
+
+
+def test_rays_are_those_of_the_frames_that_are_asked_for(
+    model: OccupancyModel, drives: FrameDataset, tmp_path: Path
+) -> None:
+    everything = EvidenceSettings(depth_confidence=0.0)
+    first, second = (rays_of(model, drives, [i], everything) for i in (0, 1))
+    assert len(first) > 10
+    torch.testing.assert_close(rays_of(model, drives, [0, 1], everything), torch.cat([first, second]))
+    assert len(rays_of(model, drives, [], everything)) == 0
+    token = drives.source.tokens[0]
+    write_voted(tmp_path, token, torch.eye(10)[FREE][:, None, None, None].expand(10, *model.settings.input.grid.shape))
+    assert not rays_of(model, drives, [0], everything, tmp_path).any()

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ugocc.adaptation.voting import FEWEST, Ballot, VotingSettings, vote, voted_loss, voters
+from ugocc.adaptation.voting import FEWEST, Ballot, VotingSettings, vote, voted_loss, voters, with_free_counting
 from ugocc.errors import DataError
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.geometry.rigid import yaw_matrix
@@ -55,10 +55,6 @@ def slow_vote(own: Ballot, others: list[Ballot]) -> Tensor:
             weight = shown * still * np.exp(-np.linalg.norm(there[:2]) / SETTINGS.reach)
             total, weights = total + weight * said, weights + weight
         out[(slice(None), *cell)] = total / weights
-    shown = [(*cell,) for cell in np.ndindex(GRID.shape) if own.visible[cell]]
-    occupied = sum(int(own.probabilities[(slice(None), *cell)].argmax()) != FREE for cell in shown)
-    ratios = [float(out[(slice(None), *cell)][:FREE].max() / out[(FREE, *cell)]) for cell in shown]
-    out[FREE] *= min(max(sorted(ratios, reverse=True)[occupied - 1], SETTINGS.free), 1.0)
     return out / out.sum(dim=0)
 
 
@@ -72,7 +68,7 @@ def test_votes_equal_loops():
 
 def test_alone_a_frame_keeps_its_opinion():
     own = ballot(0)
-    torch.testing.assert_close(vote(own, [], GRID, VotingSettings(free=1.0)), own.probabilities)
+    torch.testing.assert_close(vote(own, [], GRID, SETTINGS), own.probabilities)
 
 
 def walls_at(*rows: int) -> list[Ballot]:
@@ -88,26 +84,25 @@ def walls_at(*rows: int) -> list[Ballot]:
     return found
 
 
-def test_a_thin_wall_that_frames_put_into_neighbouring_voxels_is_not_voted_away():
+def test_a_thin_wall_that_frames_put_into_neighbouring_voxels_is_not_voted_away_where_free_counts_less():
     own, *others = walls_at(5, 6, 7)
-    assert not (vote(own, others, GRID, VotingSettings(free=1.0)).argmax(0) == BUILDING).any()
-    kept = vote(own, [*others, own], GRID, VotingSettings(free=0.1)).argmax(0) == BUILDING
+    voted = vote(own, others, GRID, SETTINGS)
+    assert not (voted.argmax(0) == BUILDING).any()
+    kept = with_free_counting(voted, 0.1).argmax(0) == BUILDING
     assert kept[5].all()
+    assert not kept[:5].any()
 
 
-def test_votes_make_no_more_occupied_than_the_frame_says():
-    """And so a student of votes that votes in its turn does not fill the street in the end."""
-    own, *others = walls_at(5, 6)
-    kept = vote(own, [*others, own], GRID, VotingSettings(free=0.1)).argmax(0) == BUILDING
-    assert torch.equal(kept, own.probabilities.argmax(0) == BUILDING)
-    street = ballot(0, visible=1.0, free=6.0)
-    others = [ballot(seed, visible=1.0, free=5.0) for seed in range(1, 5)]
-    occupied = int((street.probabilities.argmax(0) != FREE).sum())
-    assert 0 < occupied < 30
-    voted = vote(street, others, GRID, VotingSettings(free=1e-3))
-    assert int((voted.argmax(0) != FREE).sum()) == occupied
-    empty = street._replace(probabilities=torch.eye(10)[FREE][:, None, None, None].expand(10, *GRID.shape))
-    assert (vote(empty, others, GRID, VotingSettings(free=1e-3)).argmax(0) == FREE).all()
+def test_free_that_counts_less_is_less_likely_by_that_factor():
+    probabilities = torch.stack([ballot(0).probabilities, ballot(1).probabilities])
+    found = with_free_counting(probabilities, 0.3)
+    torch.testing.assert_close(found.sum(1), torch.ones(2, *GRID.shape))
+    odds, before = found[:, FREE] / found[:, VEHICLE], probabilities[:, FREE] / probabilities[:, VEHICLE]
+    torch.testing.assert_close(odds, 0.3 * before)
+    torch.testing.assert_close(
+        found[:, BUILDING] / found[:, VEHICLE], probabilities[:, BUILDING] / probabilities[:, VEHICLE]
+    )
+    torch.testing.assert_close(with_free_counting(probabilities, 1.0), probabilities)
 
 
 def test_what_was_far_is_told_by_the_frame_that_was_near():

@@ -80,9 +80,13 @@ def test_near_and_far_are_means_over_seeds_and_what_never_occurs_is_a_dash(tmp_p
         replace(_row("full", "six", "five", seed), by_distance={"0-10": 40.0 + seed, "30-40": None}, **more)
         for seed in (0, 1)
     ]
-    table = ring_table([*rows, _row("oracle", "five", "five")])
+    home = replace(_row("full", "five", "five"), by_distance={"0-10": 60.0, "30-40": 50.0}, **more)
+    table = ring_table([*rows, home, _row("oracle", "five", "five")])
     assert table.splitlines()[0].endswith("| 0-10 m | 30-40 m | hidden: mIoU | hidden: occupied IoU | near ground |")
-    assert table.splitlines()[2:] == ["| net | full | five | test | 2 | 40.5 | - | 8.0 | 20.0 | 0.900 |"]
+    assert table.splitlines()[2:] == [
+        "| net | full | six | five | test | 2 | 40.5 | - | 8.0 | 20.0 | 0.900 |",
+        "| net | full | five | five | test | 1 | 60.0 | 50.0 | 8.0 | 20.0 | 0.900 |",
+    ]
 
 
 def test_checkpoints_are_listed_one_by_one_with_what_they_cost() -> None:

@@ -141,7 +141,7 @@ def render(probabilities: Tensor, rays: Rays, grid: VoxelGrid, settings: RenderS
         grid: of the volume.
         settings: steps.
     """
-    enters, leaves = _crossing(rays, grid, settings.near)
+    enters, leaves = crossing(rays, grid, settings.near)
     step = settings.step / rays.direction.norm(dim=-1)
     steps = max(int(torch.ceil(((leaves - enters) / step).max())), 1) if leaves.numel() else 1
     depth = enters[..., None] + step[..., None] * (torch.arange(steps, device=step.device) + 0.5)
@@ -254,7 +254,7 @@ def render_loss(
     return terms
 
 
-def _crossing(rays: Rays, grid: VoxelGrid, near: float) -> tuple[Tensor, Tensor]:
+def crossing(rays: Rays, grid: VoxelGrid, near: float) -> tuple[Tensor, Tensor]:
     """(B, R) depth at which rays enter (from ``near`` on) and leave the box of the grid; both 0 if they miss it."""
     lower = torch.tensor(grid.lower, dtype=rays.origin.dtype, device=rays.origin.device)
     upper = torch.tensor(grid.upper, dtype=rays.origin.dtype, device=rays.origin.device)

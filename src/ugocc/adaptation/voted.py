@@ -12,15 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ugocc.adaptation.late_rays import stopping_ratios
 from ugocc.adaptation.strong_view import refuse_labels
-from ugocc.adaptation.views import views_of
+from ugocc.adaptation.views import EvidenceSettings, evidence_of, views_of
 from ugocc.adaptation.visibility import voxels_in_pictures
 from ugocc.adaptation.voting import Ballot, VotingSettings, vote, voters
 from ugocc.data.dataset import FrameDataset
 from ugocc.errors import DataError
 from ugocc.models.assemble import OccupancyModel
+from ugocc.results import write_text
 
 _STEPS = 255  # a probability is kept in a byte
+_FREE = "free.txt"
 
 
 def vote_drives(
@@ -68,6 +71,37 @@ def _ballot(model: OccupancyModel, data: FrameDataset, index: int) -> Ballot:
     )
 
 
+@torch.no_grad()
+def rays_of(
+    model: OccupancyModel,
+    data: FrameDataset,
+    frames: Sequence[int],
+    sure: EvidenceSettings,
+    voted: Path | None = None,
+) -> Tensor:
+    """(R,) ratios of :func:`ugocc.adaptation.late_rays.stopping_ratios`, over all rays of some frames whose depth is
+    sure: in volumes of the network, or in voted ones.
+
+    Args:
+        model: the network, in evaluation mode with the statistics of the fleet.
+        data: frames without augmentation.
+        frames: indices.
+        sure: when the network's depth is.
+        voted: folder of voted volumes.
+    """
+    device, grid = next(model.parameters()).device, model.settings.input.grid
+    found = []
+    for index in frames:
+        batch = refuse_labels(data[index]).to(device)
+        predicted = model(batch)
+        logits, bins = predicted.depth_distribution()
+        depth = evidence_of(None, logits, bins, sure).depth
+        own = predicted.occupancy[0].float().softmax(dim=0)
+        volume = own if voted is None else read_voted(voted, batch.tokens)[0].to(device)
+        found.append(stopping_ratios(volume, views_of(batch), depth, grid).cpu())
+    return torch.cat(found) if found else torch.zeros(0)
+
+
 def read_voted(folder: Path, tokens: Sequence[str]) -> Tensor:
     """(B, 10, X, Y, Z) float32 probabilities of some frames.
 
@@ -84,6 +118,24 @@ def write_voted(folder: Path, token: str, probabilities: Tensor) -> None:
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}.npz")
     np.savez_compressed(unfinished, probabilities=steps)
     unfinished.replace(path)
+
+
+def read_free(folder: Path) -> float:
+    """What free counts in the voted volumes of a folder.
+
+    Raises:
+        DataError: a file that is not there or broken.
+    """
+    path = folder / _FREE
+    try:
+        return float(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(path, "free", f"unreadable ({error})", "what free counts (remove the run)") from error
+
+
+def write_free(folder: Path, free: float) -> None:
+    """Write it, whole or not at all."""
+    write_text(folder / _FREE, f"{free}\n")
 
 
 def _read(path: Path) -> Tensor:

@@ -40,11 +40,12 @@ class VotingSettings:
     still. A car that stands is told nothing by its other frames."""
     reach: float = 4.0
     """Metres from the car, on the ground plan, at which a vote has 1/e of the weight it has at the car."""
-    free: float = 0.5
+    free: float = 0.3
     """What a vote for free counts at least against one for a class. Where frames put a thin wall into neighbouring
     voxels, none of these gets half of the votes, and counted alike the wall would be voted away: free counts as much
-    less as it takes for as many voxels in the pictures to be occupied as the frame itself says, but no less than
-    this."""
+    less as it takes for as few rays to pass the surface that their camera shows as do on the source."""
+    frames: int = 32
+    """Frames of each fleet whose rays are looked at for it; 0 counts all votes alike."""
     sure: float = 0.5
     """Least probability that a camera's ray meets a class in a voted volume, for its cell to be labelled with it."""
 
@@ -90,8 +91,7 @@ def voters(places: Tensor, index: int, metres: Sequence[float]) -> list[int]:
 
 @torch.no_grad()
 def vote(own: Ballot, others: Sequence[Ballot], grid: VoxelGrid, settings: VotingSettings) -> Tensor:
-    """(10, X, Y, Z) float32: means over the frames that had a voxel in a picture, this one's where none had; free
-    may count less (``settings.free``).
+    """(10, X, Y, Z) float32: means over the frames that had a voxel in a picture, this one's where none had.
 
     Voxels that this frame takes for something of :data:`OWN` keep its opinion.
     """
@@ -108,21 +108,15 @@ def vote(own: Ballot, others: Sequence[Ballot], grid: VoxelGrid, settings: Votin
         total, weights = total + said * weight, weights + weight
     own_business = torch.isin(mine.argmax(dim=0), torch.tensor(OWN, device=total.device))
     voted = torch.where(own_business, mine, total / weights)
-    voted[FREE] *= _share_of_free(voted, mine, own.visible).clamp(settings.free, 1.0)
     return voted / voted.sum(dim=0)
 
 
-def _share_of_free(voted: Tensor, mine: Tensor, visible: Tensor) -> Tensor:
-    """Factor on the votes for free by which as many of the visible voxels are occupied as in the frame's own volume.
-
-    A vote that made more of them occupied would teach a student that makes more of them occupied, which votes then.
-    """
-    occupied = int(((mine.argmax(dim=0) != FREE) & visible).sum())
-    if not occupied:
-        return voted.new_ones(())
-    others = torch.cat([voted[:FREE], voted[FREE + 1 :]]).amax(dim=0)
-    ratio = (others / voted[FREE].clamp(min=1e-6))[visible]
-    return ratio.topk(occupied).values[-1]
+def with_free_counting(probabilities: Tensor, factor: float) -> Tensor:
+    """Probabilities (..., 10, X, Y, Z) in which free counts ``factor`` times what it did."""
+    weights = probabilities.new_ones(probabilities.shape[-4])
+    weights[FREE] = factor
+    weighted = probabilities * weights[:, None, None, None]
+    return weighted / weighted.sum(dim=-4, keepdim=True)
 
 
 def _nearness(places: Tensor, grid: VoxelGrid, settings: VotingSettings) -> Tensor:

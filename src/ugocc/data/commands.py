@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from rich.progress import track
-
 from ugocc.data.fleet import fleet_from_frames
 from ugocc.data.source import open_fleet
+from ugocc.progress import follow
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class ConvertSettings:
 def check_fleet(settings: CheckSettings) -> None:
     """Read every image, sweep and label of a split once; the first bad one raises its error."""
     frames = open_fleet(settings.root, settings.split, settings.name)
-    for frame in track(frames, f"check {frames.fleet}", total=len(frames)):
+    for frame in follow(frames, f"check {frames.fleet}", total=len(frames)):
         for camera in frame.cameras:
             camera.image()
             if camera.semantics is not None:
@@ -61,5 +60,5 @@ def convert_fleet(settings: ConvertSettings) -> None:
     frames = open_fleet(settings.root, settings.split, settings.name)
     count = min(settings.limit or len(frames), len(frames))
     chosen = islice(iter(frames), count)
-    fleet_from_frames(settings.out, track(chosen, "convert", total=count), settings.split)
+    fleet_from_frames(settings.out, follow(chosen, "convert", total=count), settings.split)
     print(f"{count} frames of {frames.fleet} in {settings.out}")

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import track
 
 from ugocc.data.frame import Frame
 from ugocc.data.images import read_bytes
@@ -24,6 +23,7 @@ from ugocc.data.source import open_fleet
 from ugocc.data.teacher_maps import MapsCard, map_path, open_maps, write_map
 from ugocc.errors import DataError
 from ugocc.labels import CITYSCAPES_TRAIN, CLASSES, NUM_CLASSES, UNKNOWN
+from ugocc.progress import follow
 
 MAPPINGS = {"cityscapes": tuple(CITYSCAPES_TRAIN[:19].tolist())}
 """Ten-class ids of the classes of well-known label sets."""
@@ -91,7 +91,7 @@ def segment_fleet(settings: SegmentSettings) -> None:
     )
     frames = open_fleet(settings.root, settings.split, settings.name, settings.every)
     count = min(settings.limit or len(frames), len(frames))
-    chosen = track(islice(iter(frames), count), f"segment {frames.fleet}", total=count)
+    chosen = follow(islice(iter(frames), count), f"segment {frames.fleet}", total=count)
     written, kept = write_maps(chosen, network, card, settings.out)
     print(f"{frames.fleet} ({settings.split}): {written} maps written, {kept} were there, in {settings.out}")
 

@@ -90,13 +90,14 @@ def ring_table(rows: Sequence[Row]) -> str:
     """A Markdown table of mIoU by distance, of what no camera sees, and of plausibility: means over seeds."""
     rings = list(dict.fromkeys(ring for row in rows for ring in row.by_distance))
     shares = list(dict.fromkeys(name for row in rows for name in row.plausibility))
-    head = ["model", "variant", "evaluated on", "split", "seeds", *(f"{ring} m" for ring in rings)]
+    head = ["model", "variant", "trained on", "evaluated on", "split", "seeds", *(f"{ring} m" for ring in rings)]
     head += ["hidden: mIoU", "hidden: occupied IoU", *(name.replace("_", " ") for name in shares)]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * 4 + "--:|" * (len(head) - 4)]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * 5 + "--:|" * (len(head) - 5)]
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         if row.by_distance:
-            groups.setdefault((row.model, row.variant, row.eval_fleet, row.split), []).append(row)
+            what = (row.model, row.variant, row.train_fleet, row.eval_fleet, row.split)
+            groups.setdefault(what, []).append(row)
     for key, group in groups.items():
         numbers = [_mean_of([row.by_distance.get(ring) for row in group]) for ring in rings]
         numbers += [_mean_of([row.hidden.get(name) for row in group]) for name in ("miou", "iou_occupied")]

@@ -7,13 +7,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.progress import track
-
 from ugocc.data.frame import Frame, FrameSource
 from ugocc.data.source import open_fleet
 from ugocc.errors import DataError
 from ugocc.evaluation.files import read_prediction
 from ugocc.extras import require
+from ugocc.progress import follow
 from ugocc.viz.fleet import ViewSettings, view_fleet
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def record(settings: ViewSettings, target: str, frames: FrameSource, count: int,
     scene, origin, predicted = None, None, 0
     with open_recording(target, f"{frames.fleet} {settings.split}") as recording:
         log_once(recording)
-        for number, frame in enumerate(track(islice(iter(frames), count), f"view {frames.fleet}", total=count)):
+        for number, frame in enumerate(follow(islice(iter(frames), count), f"view {frames.fleet}", total=count)):
             if origin is None or frame.scene != scene:
                 scene, origin = frame.scene, frame.world_T_ego[:3, 3]
             said = predict(frame)

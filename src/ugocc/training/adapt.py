@@ -28,7 +28,7 @@ from ugocc.adaptation.teacher import batch_statistics, make_teacher, update_teac
 from ugocc.adaptation.views import Evidence, Views, evidence_of, views_of
 from ugocc.adaptation.visibility import voxels_in_pictures
 from ugocc.adaptation.voted import read_voted
-from ugocc.adaptation.voting import voted_loss
+from ugocc.adaptation.voting import voted_loss, with_free_counting
 from ugocc.data.batch import Batch
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.labels import UNKNOWN
@@ -63,6 +63,8 @@ class Adaptation(LightningModule):
         channels = model.bev_channels
         self.voted: Path | None = None
         """Folder of voted volumes that pseudo-labels are made of; None makes them of the teacher's own."""
+        self.free = 1.0
+        """What free counts in them."""
         self.classifier = DomainClassifier(channels, recipe.adversary) if recipe.adversary.weight else None
 
     def train(self, mode: bool = True) -> Adaptation:
@@ -134,7 +136,7 @@ class Adaptation(LightningModule):
         evidence = evidence_of(taught.semantics_2d, depth_logits, bins, recipe.evidence)
         voted = None
         if self.voted is not None:
-            voted = read_voted(self.voted, target.tokens).to(target.images.device)
+            voted = with_free_counting(read_voted(self.voted, target.tokens).to(target.images.device), self.free)
             if weights.rendering or weights.semantics:
                 evidence = self._with_voted_labels(evidence, voted, views_of(target))
         rng = np.random.default_rng(seed)

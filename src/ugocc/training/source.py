@@ -23,6 +23,7 @@ from ugocc.losses.semantics import SemanticLossSettings, semantic_loss
 from ugocc.models.assemble import build_model, model_settings
 from ugocc.models.prediction import Prediction
 from ugocc.models.settings import ModelSettings
+from ugocc.provenance import code_digest
 from ugocc.training.checkpoint import save_model
 from ugocc.training.fit import check_finite, check_same_recipe, fit, loader, optimiser, step_seed
 from ugocc.training.order import StepOrder
@@ -148,5 +149,6 @@ def train_source(recipe: SourceRecipe) -> Path:
         "recipe": plain(recipe),
         "steps": trainer.global_step,
         "train_seconds": round(time.monotonic() - began, 1),
+        "code": code_digest("supervised"),
     }
     return save_model(finished, task.model, about)

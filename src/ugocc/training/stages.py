@@ -43,7 +43,7 @@ from ugocc.training.order import PairOrder, StepOrder
 from ugocc.training.settings import FleetSettings, OptimSettings, RunSettings
 from ugocc.training.source import source_recipe
 from ugocc.training.statistics import estimate_statistics, spaced
-from ugocc.training.votes import VoteAgain
+from ugocc.training.votes import Fleets, VoteAgain
 
 
 def train_adapt(recipe: AdaptRecipe) -> Path:
@@ -74,10 +74,10 @@ def train_adapt(recipe: AdaptRecipe) -> Path:
     target.check()
     if source.source.fleet == target.source.fleet:
         raise DataError(recipe.target.root, "target.name", target.source.fleet, "another name than the source's")
-    clean_source = FrameDataset(source.source, inputs, cache=run.cache)
+    clean_source = FrameDataset(source.source, inputs, cache=run.cache, labelled=False)
     began = time.monotonic()
     if recipe.optim.steps:
-        _train(Adaptation(model, recipe), source, target)
+        _train(Adaptation(model, recipe), source, target, clean_source)
     report = choose(model, recipe, target)
     statistics = {}
     for data in (clean_source, target):  # the target last, for its statistics are those the network is saved with
@@ -128,7 +128,7 @@ def _open(fleet: FleetSettings) -> FrameSource:
     return open_fleet(fleet.root, fleet.split, fleet.name, fleet.every)
 
 
-def _train(task: Adaptation, source: FrameDataset, target: FrameDataset) -> None:
+def _train(task: Adaptation, source: FrameDataset, target: FrameDataset, clean_source: FrameDataset) -> None:
     recipe, run = task.recipe, task.recipe.run
     rigs = [
         rig_of_frame(target.frame(i), source.settings.height, source.settings.width) for i in spaced(len(target), 20)
@@ -150,7 +150,8 @@ def _train(task: Adaptation, source: FrameDataset, target: FrameDataset) -> None
     what = f"{recipe.variant}: {source.source.fleet} to {target.source.fleet}"
     callbacks: list[Callback] = [KeepCandidates(run.folder / "candidates", recipe.choice.candidates)]
     if recipe.weights.pseudo_labels and recipe.voting.rounds:
-        callbacks.append(VoteAgain(run.folder / "voted", target, recipe.voting, recipe.choice.statistics_frames))
+        fleets, count = Fleets(clean_source, target), recipe.choice.statistics_frames
+        callbacks.append(VoteAgain(run.folder / "voted", fleets, recipe.voting, recipe.evidence, count))
     fit(task, loader(pairs, order, run.workers, join_pairs), order, recipe.optim, run, what, callbacks)
 
 

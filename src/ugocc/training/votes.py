@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 
-from ugocc.adaptation.voted import vote_drives
+from ugocc.adaptation.late_rays import free_factor
+from ugocc.adaptation.views import EvidenceSettings
+from ugocc.adaptation.voted import rays_of, read_free, vote_drives, write_free
 from ugocc.adaptation.voting import VotingSettings
 from ugocc.data.dataset import FrameDataset
 from ugocc.progress import follow
-from ugocc.training.statistics import estimate_statistics
+from ugocc.training.statistics import estimate_statistics, spaced
+
+
+class Fleets(NamedTuple):
+    """Clean frames of both."""
+
+    source: FrameDataset
+    target: FrameDataset
 
 
 class VoteAgain(Callback):
@@ -24,13 +33,16 @@ class VoteAgain(Callback):
 
     Args:
         folder: for the volumes.
-        target: clean frames of the target.
+        fleets: the frames.
         settings: how often and how to vote.
+        sure: when the depth of a pixel is sure.
         statistics_frames: frames that the teacher's batch-norm statistics are estimated from.
     """
 
-    def __init__(self, folder: Path, target: FrameDataset, settings: VotingSettings, statistics_frames: int) -> None:
-        self.folder, self.target, self.settings = folder, target, settings
+    def __init__(
+        self, folder: Path, fleets: Fleets, settings: VotingSettings, sure: EvidenceSettings, statistics_frames: int
+    ) -> None:
+        self.folder, self.fleets, self.settings, self.sure = folder, fleets, settings, sure
         self.statistics_frames = statistics_frames
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -40,17 +52,30 @@ class VoteAgain(Callback):
         folder = self.folder / f"{since:07d}"
         if since == step:
             with trainer.precision_plugin.forward_context():
-                self._vote(pl_module, folder, trainer.global_rank, trainer.world_size)
+                teacher = copy.deepcopy(pl_module.teacher).eval()
+                self._vote(teacher, folder, trainer.global_rank, trainer.world_size)
+                trainer.strategy.barrier()
+                if trainer.is_global_zero:
+                    write_free(folder, self._free(teacher, folder))
             trainer.strategy.barrier()
-        pl_module.voted = folder
+        pl_module.voted, pl_module.free = folder, read_free(folder)
 
-    def _vote(self, task: Any, folder: Path, rank: int, ranks: int) -> None:
-        teacher = copy.deepcopy(task.teacher).eval()
-        estimate_statistics(teacher, self.target, self.statistics_frames)
-        voting = vote_drives(teacher, self.target, folder, self.settings, (rank, ranks))
-        told = follow(voting, f"vote on the drives of {self.target.source.fleet}", len(self.target))
+    def _vote(self, teacher: Any, folder: Path, rank: int, ranks: int) -> None:
+        target = self.fleets.target
+        estimate_statistics(teacher, target, self.statistics_frames)
+        voting = vote_drives(teacher, target, folder, self.settings, (rank, ranks))
+        told = follow(voting, f"vote on the drives of {target.source.fleet}", len(target))
         for _ in told if rank == 0 else voting:
             pass
+
+    def _free(self, teacher: Any, folder: Path) -> float:
+        """What votes for free count in the volumes of a folder; the teacher has the target's statistics."""
+        source, target = self.fleets
+        frames = self.settings.frames
+        of_target = rays_of(teacher, target, spaced(len(target), frames), self.sure, folder)
+        estimate_statistics(teacher, source, self.statistics_frames)
+        of_source = rays_of(teacher, source, spaced(len(source), frames), self.sure)
+        return free_factor(of_target, of_source, self.settings.free)
 
 
 def vote_steps(steps: int, rounds: int) -> list[int]:

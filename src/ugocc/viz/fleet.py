@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rich.progress import track
 
 from ugocc.data.frame import CameraView, Frame
 from ugocc.data.source import open_fleet
 from ugocc.geometry.camera import project
 from ugocc.geometry.rigid import Matrix, inverse, transform
+from ugocc.progress import follow
 from ugocc.viz.canvas import Picture, write_picture
 from ugocc.viz.film import check_film, write_film
 from ugocc.viz.overlay import draw_boxes, draw_points, draw_semantics
@@ -67,7 +67,7 @@ def view_fleet(settings: ViewSettings) -> None:
     frames = open_fleet(settings.root, settings.split, settings.name, settings.every)
     count = min(settings.limit or len(frames), len(frames))
     pictures = []
-    for frame in track(islice(iter(frames), count), f"view {frames.fleet}", total=count):
+    for frame in follow(islice(iter(frames), count), f"view {frames.fleet}", total=count):
         pictures.append(write_picture(settings.out / f"{frame.token}.png", picture_of_frame(frame, settings)))
     if settings.film != "none" and pictures:
         write_film(_read(pictures), settings.out / f"{frames.fleet}-{settings.split}.{settings.film}")

@@ -21,12 +21,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from rich.progress import track
-
 from ugocc.data.synthetic.rendered import RenderedFrame
 from ugocc.data.synthetic.write_nuscenes import write_scene, write_tables
 from ugocc.errors import DataError
 from ugocc.extras import require
+from ugocc.progress import follow
 
 require("rendering", "synthetic")
 from ugocc.data.synthetic.write_waymo import write_segment  # noqa: E402  (needs pyarrow)
@@ -204,7 +203,7 @@ def _render_all(settings: RenderSettings, building: Path, scenes: list[Scene]) -
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     processes = min(settings.processes or cores, max(len(scenes), 1))
     if processes == 1:
-        for scene in track(scenes, "render"):
+        for scene in follow(scenes, "render"):
             _render_scene(settings, building, scene)
         return
     # Forked processes inherit OpenMP's locks and die; spawned ones start afresh.
@@ -212,7 +211,7 @@ def _render_all(settings: RenderSettings, building: Path, scenes: list[Scene]) -
     with _one_thread_each(), ProcessPoolExecutor(processes, mp_context=context) as pool:
         jobs = [pool.submit(_render_scene, settings, building, scene) for scene in scenes]
         try:
-            for job in track(as_completed(jobs), "render", total=len(jobs)):
+            for job in follow(as_completed(jobs), "render", total=len(jobs)):
                 job.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
