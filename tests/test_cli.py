@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from ugocc import cli
+from ugocc import verbs
 from ugocc.calm import quieten
-from ugocc.cli import GROUPS, STATUS, VERBS, Verb, every_verb, main
+from ugocc.cli import STATUS, main
+from ugocc.verbs import GROUPS, VERBS, Verb, every_verb
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_an_unexpected_error_is_one_line_unless_asked(
     def fail(argv: object, texts: object) -> None:
         raise RuntimeError("first line\nsecond line")
 
-    monkeypatch.setitem(cli.VERBS, "models", cli.Verb(fail, "Fails.", "ugocc models", ""))  # type: ignore[arg-type]
+    monkeypatch.setitem(verbs.VERBS, "models", verbs.Verb(fail, "Fails.", "ugocc models", ""))  # type: ignore[arg-type]
     monkeypatch.delenv("UGOCC_TRACEBACK", raising=False)
     assert main(["models"]) == 1
     error = capsys.readouterr().err
@@ -121,8 +122,8 @@ def test_what_needs_no_network_starts_without_torch(words: list[str], tmp_path: 
 
 def test_an_interrupted_command_says_so() -> None:
     code = (
-        "import sys, time; from ugocc import cli;"
-        "cli.VERBS['models'] = cli.Verb(lambda a, t: (print('ready', flush=True), time.sleep(60)), '', '', '');"
+        "import sys, time; from ugocc import cli, verbs;"
+        "verbs.VERBS['models'] = verbs.Verb(lambda a, t: (print('ready', flush=True), time.sleep(60)), '', '', '');"
         "sys.exit(cli.main(['models']))"
     )
     command = [sys.executable, "-c", code]

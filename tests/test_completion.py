@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from ugocc.cli import VERBS, Verb, every_verb, main
+from ugocc.cli import main
 from ugocc.config import settings_parser
 from ugocc.options import options_of
+from ugocc.verbs import VERBS, Verb, every_verb
 
 ASKED = {
     "": {"demo", "fit", "predict", "data", "completion"},

@@ -14,12 +14,12 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from ugocc.cli import VERBS, Verb
 from ugocc.data.commands import ConvertSettings, convert_fleet
 from ugocc.data.source import open_fleet
 from ugocc.errors import DataError, MissingPackage
 from ugocc.extras import EXTRAS, installed, later, require
 from ugocc.serving.predictor import Predictor
+from ugocc.verbs import VERBS, Verb
 from ugocc.viz.report.curves import read_curves
 
 ROOT = Path(__file__).resolve().parents[1]

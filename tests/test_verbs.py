@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from ugocc.cli import every_verb, main
+from ugocc.cli import main
+from ugocc.verbs import every_verb
 
 TRAIN = "--model.size debug --optim.steps 2 --optim.warmup_steps 0 --run.accelerator cpu --run.checkpoint_every 1"
 SMALL = "--size debug --steps [1,0,1] --seeds [0] --directions [six-five] --fleets data/embedded --split val"

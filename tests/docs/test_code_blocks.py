@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from ugocc.cli import VERBS, Verb, main
+from ugocc.cli import main
 from ugocc.models.assemble import build_model, model_settings
 from ugocc.training.checkpoint import save_model
+from ugocc.verbs import VERBS, Verb
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
