@@ -68,7 +68,8 @@ def test_there_are_commands_to_check():
 def test_python_runs(page: str, block: str, tiny_fleets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     code = compile(block, page, "exec")
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "embedded").symlink_to(tiny_fleets, target_is_directory=True)
+    for name in ("embedded", "small"):
+        (tmp_path / "data" / name).symlink_to(tiny_fleets, target_is_directory=True)
     model = build_model(model_settings("flashocc", "debug"))
     save_model(tmp_path / "runs" / "demo" / "full" / "model", model, {"train_fleet": "six"})
     monkeypatch.chdir(tmp_path)
