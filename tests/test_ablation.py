@@ -10,7 +10,7 @@ from ugocc.ablation import AblationSettings, base_recipe, run_ablation, variant_
 from ugocc.errors import DataError
 from ugocc.results import VARIANTS
 from ugocc.serving.tables import rows_of
-from ugocc.training.chain import source_alone, stage_one
+from ugocc.training.chain import source_alone, stage_one, stage_two
 from ugocc.training.checkpoint import read_card
 from ugocc.training.fit import learning_rate_factor
 
@@ -117,6 +117,13 @@ def test_source_only_baselines_have_as_many_steps_as_all_stages_and_are_annealed
     assert first.optim.lr * first.optim.final == pytest.approx(full.optim.lr)
     end = learning_rate_factor(10_000, replace(first.optim, warmup_steps=0, steps=10_000))
     assert end == pytest.approx(first.optim.final)
+
+
+def test_every_stage_has_the_batch_size_of_the_recipe(tiny_fleets: Path, tmp_path: Path) -> None:
+    full = base_recipe(_settings(tiny_fleets, tmp_path), "six-five", 0, tmp_path)
+    full = replace(full, optim=replace(full.optim, batch_size=3))
+    stages = (stage_one(full, tmp_path), stage_two(full, None, tmp_path), source_alone(full, tmp_path))
+    assert [stage.optim.batch_size for stage in stages] == [3, 3, 3]
 
 
 def test_left_out_means_left_out(tiny_fleets: Path, tmp_path: Path) -> None:

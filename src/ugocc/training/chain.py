@@ -45,7 +45,7 @@ def stage_one(recipe: AdaptRecipe, folder: Path) -> AdaptRecipe:
     final = min(recipe.optim.lr / optim.lr, 1.0) if optim.decay == "cosine" else 0.0
     return replace(
         source_stage(recipe),
-        optim=replace(optim, steps=recipe.earlier.source_steps, final=final),
+        optim=replace(optim, steps=recipe.earlier.source_steps, final=final, batch_size=recipe.optim.batch_size),
         run=replace(recipe.run, folder=folder),
     )
 
@@ -74,6 +74,12 @@ def stage_two(recipe: AdaptRecipe, start: Path | None, folder: Path) -> AdaptRec
         rig_transfer=recipe.rig_transfer,
         photometric=recipe.photometric,
         references=recipe.references,
-        optim=replace(stage.optim, steps=recipe.earlier.pretrain_steps, lr=recipe.optim.lr, final=1.0),
+        optim=replace(
+            stage.optim,
+            steps=recipe.earlier.pretrain_steps,
+            batch_size=recipe.optim.batch_size,
+            lr=recipe.optim.lr,
+            final=1.0,
+        ),
         run=replace(recipe.run, folder=folder),
     )
