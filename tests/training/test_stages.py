@@ -26,7 +26,7 @@ from ugocc.training.adapt_settings import AdaptRecipe
 from ugocc.training.chain import adapt as adapt_chain
 from ugocc.training.chain import source_alone
 from ugocc.training.checkpoint import load_model, read_card, save_model
-from ugocc.training.moments import MomentDataset, PairDataset, join_pairs
+from ugocc.training.moments import MomentDataset, Pair, PairDataset, join_pairs
 from ugocc.training.stages import (
     best_candidate,
     candidate_steps,
@@ -264,7 +264,7 @@ def test_a_re_rendered_sample_beside_the_recorded_one(tiny_fleets: Path, tmp_pat
     other = MomentDataset(target, ())
 
     def sources(settings: RigTransferSettings) -> list[list[int]]:
-        pairs = PairDataset(TransferredDataset(source, rigs, settings), other)
+        pairs = PairDataset(TransferredDataset(source, rigs, settings), other, MomentDataset(source, ()))
         joined = join_pairs([pairs[(0, visit), (0, 0)] for visit in range(4)])
         return [[len(sample[sample.nonzero()[:, 0]]) for sample in m.now.camera_mask] for m in joined.sources]
 
@@ -276,6 +276,42 @@ def test_a_re_rendered_sample_beside_the_recorded_one(tiny_fleets: Path, tmp_pat
     recorded, transferred = sources(RigTransferSettings(share=0.5, beside=True))
     assert len(recorded) == 4
     assert len(transferred) == mixed.count(5)
+    assert sources(RigTransferSettings(share=1.0, beside=True, samples=2)) == [[6] * 4, [5] * 8]
+
+
+def test_several_re_rendered_samples_of_a_visit_are_different_ones(tiny_fleets: Path, tmp_path: Path) -> None:
+    inputs = _recipe(tiny_fleets, tmp_path / "run").model.input
+    turning = AugmentSettings(bev_turn=20.0)
+    source = FrameDataset(open_fleet(tiny_fleets / "six", "train", "six"), inputs, turning, cache=tmp_path / "cache")
+    rigs = [rig_of_frame(open_fleet(tiny_fleets / "five", "train", "five")[0], inputs.height, inputs.width)]
+    data = TransferredDataset(source, rigs, RigTransferSettings(share=1.0, beside=True, samples=2))
+    chosen = [data.chosen_versions((0, visit)) for visit in range(20)]
+    assert {number for numbers in chosen for number in numbers} == {0, 1, 2}
+    assert all(len(set(numbers)) == 2 for numbers in chosen)
+    first, second = data[0, 3].split()
+    assert not torch.equal(first.bev_T_ego, second.bev_T_ego)
+    assert list(data.fill([(0, 3)], 0)) == [0]
+    assert len(list((tmp_path / "cache" / "transferred").glob("*.safetensors"))) == 2
+    with pytest.raises(DataError, match=r"samples.*1 to 3, the versions"):
+        RigTransferSettings(samples=4)
+
+
+def test_steady_leaves_recorded_volumes_where_they_are(
+    tiny_fleets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = _recipe(tiny_fleets, tmp_path / "run", "--optim.steps=1", "--earlier.source_steps=0")
+    recipe = replace(recipe, rig_transfer=replace(recipe.rig_transfer, share=1.0, beside=True))
+    moved = replace(recipe, augment=AugmentSettings(bev_flip_x=0.0, bev_flip_y=0.0, bev_turn=20.0))
+    seen: list[Pair] = []
+    step = adapt.Adaptation.training_step
+    monkeypatch.setattr(adapt.Adaptation, "training_step", lambda *a: (seen.append(a[1]), step(*a))[1])
+    for steady in (False, True):
+        folder = tmp_path / str(steady)
+        train_adapt(replace(moved, steady=steady, run=replace(recipe.run, folder=folder)))
+    for pair, still in zip(seen, (False, True), strict=True):
+        recorded, transferred = (moments.now.bev_T_ego[0] for moments in pair.sources)
+        assert torch.equal(recorded, torch.eye(4)) == still
+        assert not torch.equal(transferred, torch.eye(4))
 
 
 def test_volumes_of_re_rendered_samples_are_mirrored_and_those_of_recorded_ones_are_not(

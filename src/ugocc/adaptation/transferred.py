@@ -16,7 +16,7 @@ from ugocc.adaptation.earlier import Earlier, earlier_frame
 from ugocc.adaptation.rerender import RerenderSettings, rerender
 from ugocc.adaptation.rig import RandomRigSettings, VirtualRig, random_rig, turned
 from ugocc.adaptation.source_views import SourceViews, source_views
-from ugocc.data.batch import Batch
+from ugocc.data.batch import Batch, collate
 from ugocc.data.cache import digest, load_prepared, save_prepared
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.depth_maps import check_depth_maps, depth_files, read_depth_maps
@@ -40,6 +40,8 @@ class RigTransferSettings:
     beside: bool = False
     """Whether a re-rendered sample is learned from beside the recorded one, in the same step, or in its place. Beside
     costs a second pass and forgets nothing of the source."""
+    samples: int = 1
+    """Re-rendered samples in the place of each recorded one, or beside it: different versions of the same frame."""
     target: int = 1
     """Versions of every source frame as cameras of the target would see it."""
     turned: int = 1
@@ -64,6 +66,8 @@ class RigTransferSettings:
         if min(self.target, self.turned, self.random) < 0 or (self.share and not self.versions):
             counts = (self.target, self.turned, self.random)
             raise DataError("rig_transfer", "target, turned, random", counts, "at least one version of each frame")
+        if self.share and not 1 <= self.samples <= self.versions:
+            raise DataError("rig_transfer", "samples", self.samples, f"1 to {self.versions}, the versions there are")
 
     @property
     def versions(self) -> int:
@@ -97,18 +101,20 @@ class TransferredDataset(Dataset[Batch]):
         return len(self.source)
 
     def __getitem__(self, item: tuple[int, int]) -> Batch:
-        """Sample (index, visit)."""
-        number = self.chosen_version(item)
-        if number is None:
+        """Sample (index, visit), or the samples that show it as other rigs would see it."""
+        numbers = self.chosen_versions(item)
+        if not numbers:
             return self.source[item]
-        return self.source.augmented(self.versions(item[0], [number])[0], item, self.settings.bev_flip)
+        made = self.versions(item[0], numbers)
+        flip = self.settings.bev_flip
+        return collate([self.source.augmented(one, (*item, place), flip) for place, one in enumerate(made)])
 
-    def chosen_version(self, item: tuple[int, int]) -> int | None:
-        """Which version of a frame a sample (index, visit) shows; None for the frame as recorded."""
+    def chosen_versions(self, item: tuple[int, int]) -> list[int]:
+        """Which versions of a frame a sample (index, visit) shows; none for the frame as recorded."""
         index, visit = item
         lot = np.random.default_rng((self.source.seed, visit, index, 1))
         again = lot.random() < self.settings.share
-        return int(lot.integers(self.settings.versions)) if again else None
+        return lot.permutation(self.settings.versions)[: self.settings.samples].tolist() if again else []
 
     def versions(self, index: int, numbers: Sequence[int]) -> list[Prepared]:
         """Versions of a frame by number, from the cache if they are there; its depth is completed once."""
@@ -179,9 +185,9 @@ class TransferredDataset(Dataset[Batch]):
         """A loader that, run through, has what these visits of samples show in the cache; one number per frame."""
         numbers: dict[int, set[int]] = {}
         for item in visits:
-            number = self.chosen_version(item)
-            if number is not None:
-                numbers.setdefault(item[0], set()).add(number)
+            chosen = self.chosen_versions(item)
+            if chosen:
+                numbers.setdefault(item[0], set()).update(chosen)
         wanted = [(index, sorted(versions)) for index, versions in sorted(numbers.items())]
         return DataLoader(_Fill(self, wanted), batch_size=None, num_workers=workers)
 

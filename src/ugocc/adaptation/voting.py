@@ -40,7 +40,7 @@ class VotingSettings:
     still. A car that stands is told nothing by its other frames."""
     reach: float = 4.0
     """Metres from the car, on the ground plan, at which a vote has 1/e of the weight it has at the car."""
-    free: float = 0.3
+    free: float = 0.5
     """What a vote for free counts at least against one for a class. Where frames put a thin wall into neighbouring
     voxels, none of these gets half of the votes, and counted alike the wall would be voted away: free counts as much
     less as it takes for as few rays to pass the surface that their camera shows as do on the source."""

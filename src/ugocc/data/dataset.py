@@ -62,15 +62,15 @@ class FrameDataset(Dataset[Batch]):
         """Sample ``index``, changed exactly as the sample ``like`` (index, visit) is."""
         return self.augmented(self.prepared(index), like)
 
-    def augmented(self, prepared: Prepared, like: tuple[int, int], bev_flip: float = 0.0) -> Batch:
+    def augmented(self, prepared: Prepared, like: tuple[int, ...], bev_flip: float = 0.0) -> Batch:
         """A prepared frame as a sample, with the random changes of sample (index, visit).
 
         Args:
             prepared: the frame.
-            like: whose random numbers.
+            like: whose random numbers: (index, visit), or (index, visit, number) of several samples of a visit.
             bev_flip: least probability of mirroring the volume, either way.
         """
-        rng = np.random.default_rng((self.seed, like[1], like[0]))
+        rng = np.random.default_rng((self.seed, *like[1:], like[0]))
         changes = self.augment
         if changes is not None:
             x, y = max(changes.bev_flip_x, bev_flip), max(changes.bev_flip_y, bev_flip)

@@ -85,7 +85,11 @@ class AdaptRecipe:
     """Folder of 2D semantic maps of the target made by an outside network (``ugocc data segment``); by default the
     teacher's own 2D semantics are used."""
     augment: AugmentSettings = field(default_factory=AugmentSettings)
-    """Changes of the source's images."""
+    """Changes of the source's samples."""
+    steady: bool = False
+    """Leave the volumes of recorded samples of the source where and as large as they are (no ``augment.bev_turn``,
+    ``bev_shift`` and ``bev_scale``), and move only re-rendered ones: for a last stage that is to end at home on the
+    source as well."""
     rig_transfer: RigTransferSettings = field(default_factory=RigTransferSettings)
     """Source frames re-rendered for the target's rig."""
     strong_view: StrongViewSettings = field(default_factory=StrongViewSettings)

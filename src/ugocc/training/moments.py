@@ -60,14 +60,13 @@ class PairDataset(Dataset[Pair]):
     """Samples of both fleets for one step: the source's labelled, some re-rendered, the target's unlabelled.
 
     Args:
-        source: the labelled fleet.
+        source: the labelled fleet, some samples re-rendered.
         target: the unlabelled one.
-        source_times: neighbours of the source's samples; re-rendered ones have none.
+        recorded: samples of the source as recorded, and their neighbours; re-rendered ones have none.
     """
 
-    def __init__(self, source: TransferredDataset, target: MomentDataset, source_times: tuple[int, ...] = ()) -> None:
-        self.source, self.target = source, target
-        self.original = MomentDataset(source.source, source_times)
+    def __init__(self, source: TransferredDataset, target: MomentDataset, recorded: MomentDataset) -> None:
+        self.source, self.target, self.recorded = source, target, recorded
 
     def __len__(self) -> int:
         return max(len(self.source), len(self.target))
@@ -76,13 +75,13 @@ class PairDataset(Dataset[Pair]):
         """Samples (index, visit) of the source and of the target."""
         of_source, of_target = item
         sources = []
-        transferred = self.source.chosen_version(of_source) is not None
+        transferred = bool(self.source.chosen_versions(of_source))
         if not transferred or self.source.settings.beside:
-            sources.append(self.original[of_source])
+            sources.append(self.recorded[of_source])
         if transferred:
             now = self.source[of_source]
             absent = OtherTime(now, torch.tensor([False]))
-            sources.append(Moments(now, (absent,) * len(self.original.times)))
+            sources.append(Moments(now, (absent,) * len(self.recorded.times)))
         return Pair(tuple(sources), self.target[of_target])
 
 

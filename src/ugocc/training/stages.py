@@ -145,7 +145,12 @@ def _train(task: Adaptation, source: FrameDataset, target: FrameDataset, clean_s
         know_cameras(task.model, (transferred[i, 0] for i in spaced(len(source), 40)))
         task.teacher.load_state_dict(task.model.state_dict())
     around = recipe.looks_around
-    pairs = PairDataset(transferred, MomentDataset(target, around), around if recipe.weights.photometric_source else ())
+    recorded = source
+    if recipe.steady:
+        augment = replace(recipe.augment, bev_turn=0.0, bev_shift=0.0, bev_scale=0.0)
+        recorded = FrameDataset(source.source, source.settings, augment, cache=run.cache, seed=run.seed)
+    of_recorded = MomentDataset(recorded, around if recipe.weights.photometric_source else ())
+    pairs = PairDataset(transferred, MomentDataset(target, around), of_recorded)
     order = PairOrder(of_source, StepOrder(len(target), size, run.seed + 1))
     what = f"{recipe.variant}: {source.source.fleet} to {target.source.fleet}"
     callbacks: list[Callback] = [KeepCandidates(run.folder / "candidates", recipe.choice.candidates)]
@@ -231,7 +236,8 @@ def adapt_recipe(name: str, size: str) -> AdaptRecipe:
     return replace(
         recipe,
         augment=replace(augment, colour=0.3, crop=0.15, scale=(-0.1, 0.15)),
-        rig_transfer=RigTransferSettings(share=1.0, beside=True, random=2, bev_flip=0.5),
+        rig_transfer=RigTransferSettings(share=1.0, beside=True, samples=2, random=2, bev_flip=0.5),
+        steady=True,
         earlier=EarlierStages(1800, 100),
         weights=replace(recipe.weights, pseudo_labels=0.5, semantics=0.5, photometric_source=0.0),
         adversary=AdversarySettings(weight=0.05),
