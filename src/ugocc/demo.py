@@ -143,9 +143,9 @@ def labelled_recipe(settings: DemoSettings, fleet: str, variant: str, steps: int
 
 def unlabelled_recipe(settings: DemoSettings, start: Path) -> AdaptRecipe:
     """The defaults of ``ugocc adapt --start``, made short: a rate that lets a few hundred steps learn another rig, the
-    last teacher as the result, no photometric losses, for which every target frame would be read three times, no
-    pictures of earlier frames for a source that looks all around, and pseudo-labels of single frames, for which the
-    drives need not be predicted first."""
+    last teacher as the result, no photometric losses, for which every target frame would be read three times, one
+    re-rendered sample a step, without pictures of earlier frames for a source that looks all around, and pseudo-labels
+    of single frames, for which the drives need not be predicted first."""
     recipe = adapt_recipe(settings.model, settings.size)
     alone = replace(recipe.rig_transfer.rerender, look_back=())
     return replace(
@@ -153,7 +153,7 @@ def unlabelled_recipe(settings: DemoSettings, start: Path) -> AdaptRecipe:
         start=start,
         source=FleetSettings(settings.fleets.root / SOURCE),
         target=FleetSettings(settings.fleets.root / TARGET),
-        rig_transfer=replace(recipe.rig_transfer, rerender=alone),
+        rig_transfer=replace(recipe.rig_transfer, samples=1, rerender=alone),
         voting=replace(recipe.voting, rounds=0),
         weights=replace(recipe.weights, photometric_target=0.0),
         choice=replace(recipe.choice, candidates=1),
