@@ -250,8 +250,10 @@ def estimate(settings: ReproduceSettings, missing: Sequence[Job]) -> float:
         step = step_seconds(job.model, settings.size)
         full = base_recipe(ablation(settings, job.model), job.direction, job.seed, settings.out)
         first, second, third = full.earlier.source_steps, full.earlier.pretrain_steps, full.optim.steps
-        # Two samples a step, and a teacher that is not differentiated, cost what they cost in samples.
-        total += step * (2 * (first + second) + 2.4 * third if job.variant == "full" else first + second + third)
+        # In samples: of the source, recorded and re-rendered, the target's, and a teacher that is not differentiated.
+        source = 1 + full.rig_transfer.samples
+        adapted = source * first + (source + 1) * second + (source + 1.4) * third
+        total += step * (adapted if job.variant == "full" else first + second + third)
     return total
 
 
