@@ -1,7 +1,7 @@
 """How right are the voxels a teacher teaches? Against labels that nothing learns from: a report, never a choice.
 
     python benchmarks/pseudo_labels.py --model runs/ablation/six-five/seed-0/stages/source-only/model \
-        --root data/embedded/five --split val --out results/pseudo-labels/six-five.json
+        --source data/embedded/six --root data/embedded/five --split val --out results/pseudo-labels/six-five.json
 
 Compares with the truth in the camera mask: the volumes that the frames of each drive vote together, all that is in
 pictures and the voxels that are sure; and what is selected of single frames, the model run as the teacher of an
@@ -13,6 +13,7 @@ is the share of the known voxels that is selected.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import tempfile
 from collections.abc import Sequence
@@ -22,26 +23,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ugocc.adaptation.late_rays import free_factor
 from ugocc.adaptation.pseudo_labels import SelectionReport, pseudo_labels, selection_report
 from ugocc.adaptation.selection import PseudoLabels
 from ugocc.adaptation.teacher import batch_statistics
 from ugocc.adaptation.views import evidence_of, views_of
 from ugocc.adaptation.visibility import voxels_in_pictures
-from ugocc.adaptation.voted import read_voted, vote_drives
+from ugocc.adaptation.voted import rays_of, read_voted, vote_drives
+from ugocc.adaptation.voting import with_free_counting
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
 from ugocc.labels import CLASSES, FREE
 from ugocc.models.assemble import OccupancyModel
 from ugocc.results import commit, machine, replace_block, versions, write_text
-from ugocc.training.adapt_settings import AdaptRecipe
+from ugocc.training.adapt_settings import AdaptRecipe, ChoiceSettings
 from ugocc.training.checkpoint import load_model, read_card
 from ugocc.training.stages import adapt_recipe
+from ugocc.training.statistics import estimate_statistics, spaced
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="model folder")
     parser.add_argument("--root", type=Path, required=True, help="folder of the labelled fleet to compare with")
+    parser.add_argument("--source", type=Path, required=True, help="folder of the fleet whose labels the model knows")
     parser.add_argument("--split", default="val", help="scenes")
     parser.add_argument("--every", type=int, default=4, help="take every n-th frame")
     parser.add_argument("--cache", type=Path, default=Path("data/cache"), help="folder of prepared frames")
@@ -53,7 +58,10 @@ def main() -> None:
     data = FrameDataset(drives, model.settings.input, cache=options.cache)
     frames = list(range(0, len(data), options.every))
     recipe = adapt_recipe(model.settings.name, model.settings.size)
-    ways = voted_labels(model, data, frames, recipe) | selected_labels(model, data, frames, recipe)
+    source = FrameDataset(open_fleet(options.source, "train"), model.settings.input, cache=options.cache, labelled=False)
+    free, voted = voted_labels(model, source, data, frames, recipe)
+    print(f"votes for free count {free:.2f}")
+    ways = voted | selected_labels(model, data, frames, recipe)
     truths = torch.cat([data[i].occupancy for i in frames])
     masks = torch.cat([data[i].camera_visible for i in frames])
     report = {name: numbers_of(selection_report(*found, truths, masks)) for name, found in ways.items()}
@@ -62,6 +70,7 @@ def main() -> None:
         print(f"{name}: precision of occupied voxels {precision:.3f}, coverage {coverage:.3f}")
     content = {
         "selection": report,
+        "free": round(free, 4),
         "fleet": drives.fleet,
         "split": options.split,
         "frames": len(frames),
@@ -77,23 +86,34 @@ def main() -> None:
 
 
 def voted_labels(
-    model: OccupancyModel, data: FrameDataset, frames: Sequence[int], recipe: AdaptRecipe
-) -> dict[str, PseudoLabels]:
-    """Labels and weights of some frames, voted on by their drives."""
+    model: OccupancyModel, source: FrameDataset, data: FrameDataset, frames: Sequence[int], recipe: AdaptRecipe
+) -> tuple[float, dict[str, PseudoLabels]]:
+    """What votes for free count, and labels and weights of some frames, voted on by their drives."""
     drives = FrameDataset(data.source, data.settings, labelled=False)
     grid, tokens = model.settings.input.grid, [data.source.tokens[i] for i in frames]
     with tempfile.TemporaryDirectory() as folder:
         for _ in vote_drives(model, drives, Path(folder), recipe.voting):
             pass
-        voted = read_voted(Path(folder), tokens)
+        looked = spaced(len(drives), recipe.voting.frames)
+        of_target = rays_of(model, drives, looked, recipe.evidence, Path(folder))
+        of_source = rays_of(with_statistics(model, source), source, spaced(len(source), len(looked)), recipe.evidence)
+        free = free_factor(of_target, of_source, recipe.voting.free)
+        voted = with_free_counting(read_voted(Path(folder), tokens), free)
     confidence, labels = voted.max(dim=1)
     everything = torch.cat([voxels_in_pictures(views_of(data[i]), grid) for i in frames]).float()
     sure = everything * (confidence >= recipe.pseudo_labels.selection.low)
     label = labels.to(torch.uint8)
-    return {
+    return free, {
         "voted": PseudoLabels(label, everything),
         f"voted, at least {recipe.pseudo_labels.selection.low:g} sure": PseudoLabels(label, sure),
     }
+
+
+def with_statistics(model: OccupancyModel, data: FrameDataset) -> OccupancyModel:
+    """A copy of the network with the batch-norm statistics of a fleet."""
+    changed = copy.deepcopy(model)
+    estimate_statistics(changed, data, ChoiceSettings.statistics_frames)
+    return changed
 
 
 def selected_labels(
