@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import platform
 import shutil
 from collections.abc import Iterator
@@ -89,10 +90,12 @@ def _installation() -> Iterator[Finding]:
 
 
 def _devices() -> Iterator[Finding]:
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    there = {"cpu": True, "cuda": torch.cuda.is_available()}
+    if sys.platform == "darwin":
+        there["mps"] = torch.backends.mps.is_available()
     for name, is_there in there.items():
         if not is_there:
-            yield Finding(name, "ok" if name == "mps" else "note", "not on this machine")
+            yield Finding(name, "note", "not on this machine")
             continue
         try:
             right = bool(torch.ones(64, 64, device=name).mm(torch.ones(64, 64, device=name)).eq(64).all())
