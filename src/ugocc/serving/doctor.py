@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 import platform
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
