@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from ugocc.adaptation.rerender import RerenderSettings
 from ugocc.adaptation.rig import rig_of_frame
 from ugocc.adaptation.transferred import RigTransferSettings, TransferredDataset
+from ugocc.adaptation.voted import read_free
 from ugocc.data.batch import Batch
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.depth_maps import depth_files
@@ -81,6 +82,16 @@ def test_every_stage_goes_on_with_other_rigs(adapted: Path) -> None:
     recipes = [read_card(run / stage / "model")["recipe"] for stage in ("source-only", "pretrained", "adapted")]
     assert [r["rig_transfer"]["share"] for r in recipes] == [1.0, 1.0, 1.0]
     assert [r["augment"] for r in recipes[1:]] == [recipes[0]["augment"]] * 2
+
+
+def test_the_drives_of_the_target_vote_before_the_first_step_and_half_way(adapted: Path, tiny_fleets: Path) -> None:
+    votes = sorted((adapted.parent / "voted").iterdir())
+    assert [int(vote.name) for vote in votes] == [0, 2]
+    tokens = open_fleet(tiny_fleets / "five", "train", "five").tokens
+    least = read_card(adapted)["recipe"]["voting"]["free"]
+    for vote in votes:
+        assert {file.stem for file in vote.glob("*.npz")} == set(tokens)
+        assert least <= read_free(vote) <= 1
 
 
 def test_each_fleet_has_its_own_statistics(adapted: Path) -> None:
