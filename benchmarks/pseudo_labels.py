@@ -58,7 +58,9 @@ def main() -> None:
     data = FrameDataset(drives, model.settings.input, cache=options.cache)
     frames = list(range(0, len(data), options.every))
     recipe = adapt_recipe(model.settings.name, model.settings.size)
-    source = FrameDataset(open_fleet(options.source, "train"), model.settings.input, cache=options.cache, labelled=False)
+    source = FrameDataset(
+        open_fleet(options.source, "train"), model.settings.input, cache=options.cache, labelled=False
+    )
     free, voted = voted_labels(model, source, data, frames, recipe)
     print(f"votes for free count {free:.2f}")
     ways = voted | selected_labels(model, data, frames, recipe)

@@ -2,8 +2,8 @@
 
     python benchmarks/real_road.py --data ../shared/real
 
-Real frames of two rigs are predicted. Ground that is known from elsewhere is then looked up in the predicted volume:
-lidar returns within 0.3 m of the ground plane where there is lidar (nuScenes), and pixels that people labelled road or
+Real frames of two rigs are predicted as ``ugocc predict`` does it, with batch-norm statistics of the rig's own frames.
+Ground that is known from elsewhere is then looked up in the predicted volume: lidar returns within 0.3 m of the ground plane where there is lidar (nuScenes), and pixels that people labelled road or
 sidewalk, carried to the ground plane, where there is none (Waymo). Beside the share of them that lies in columns
 predicted as drivable surface or sidewalk stands chance: the share of all columns in the pictures that are predicted so.
 Real recordings are not part of the repository; the pictures show predictions and ground points only.
@@ -155,8 +155,10 @@ def main() -> None:
     predictors = [Predictor.from_pretrained(model) for model in options.models]
     rows, drawn = [], set()
     with tempfile.TemporaryDirectory() as folder:
-        for rig, frame in frames_of(options.data, Path(folder)):
+        found = list(frames_of(options.data.resolve(), Path(folder)))
+        for rig, frame in found:
             for predictor in predictors:
+                predictor.normalise_by(other for name, other in found if name == rig)
                 row, predicted, points = measure(predictor, frame)
                 if not row["points"]:
                     continue

@@ -7,7 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
+from ugocc.adaptation.teacher import reestimate_batchnorm
+from ugocc.data.prepare import prepare
 from ugocc.data.source import open_fleet
+from ugocc.data.transforms import make_sample
+from ugocc.errors import DataError
 from ugocc.evaluation.files import read_prediction
 from ugocc.labels import NUM_CLASSES
 from ugocc.models.assemble import build_model, model_settings
@@ -15,6 +19,7 @@ from ugocc.serving.predict import PredictSettings, predict_fleet
 from ugocc.serving.predictor import Predictor
 from ugocc.serving.test import ScoreSettings, TestSettings, chosen_metrics, score_fleet, test_fleet
 from ugocc.training.checkpoint import save_model
+from ugocc.training.statistics import spaced
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +100,41 @@ def test_the_predictor_reads_no_labels_and_says_the_same_twice(checkpoint: Path,
     first, second = predictor(frame), predictor(blind)
     assert (first.classes == second.classes).all()
     assert (first.confidence == second.confidence).all()
+
+
+def test_statistics_of_a_fleet_that_the_network_does_not_know_are_taken_of_its_frames(
+    tiny_fleets: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = build_model(model_settings("flashocc", "debug"))
+    for parameter in model.parameters():  # at first a network says that all is free
+        torch.nn.init.normal_(parameter, std=0.3)
+    folder = save_model(tmp_path / "model", model, {"train_fleet": "six"})
+    frames = open_fleet(tiny_fleets / "five", "val")
+    volumes = {}
+    for name, count in (("five", 2), ("six", 2), ("five", 0)):
+        out = tmp_path / f"{name}-{count}"
+        predict_fleet(
+            PredictSettings(
+                folder, tiny_fleets / "five", "val", name, out, 1, False, "none", statistics=count, device="cpu"
+            )
+        )
+        volumes[name, count] = read_prediction(out / "volumes" / f"{frames.tokens[0]}.npz")[0]
+    as_it_came = Predictor.from_pretrained(folder, "cpu")
+    assert as_it_came.knows("six")
+    assert not as_it_came.knows("five")
+    by_hand = build_model(model_settings("flashocc", "debug"))
+    by_hand.load_state_dict(as_it_came.model.state_dict())
+    settings = by_hand.settings.input
+    samples = [make_sample(prepare(frames[i], settings, labelled=False), settings) for i in spaced(len(frames), 2)]
+    reestimate_batchnorm(by_hand, samples)
+    assert np.array_equal(volumes["five", 2], Predictor(by_hand, {}, "cpu")(frames[0]).classes)
+    assert len(np.unique(volumes["five", 2])) > 3
+    for known in (("six", 2), ("five", 0)):
+        assert np.array_equal(volumes[known], as_it_came(frames[0]).classes)
+        assert not np.array_equal(volumes[known], volumes["five", 2])
+    with pytest.raises(DataError, match="expected"):
+        as_it_came.normalise_by([])
 
 
 def test_metrics_are_chosen_by_name() -> None:

@@ -21,6 +21,7 @@ from ugocc.pretrained import find_model
 from ugocc.progress import follow
 from ugocc.serving.exported import Precision, Runtime
 from ugocc.serving.predictor import PredictedVolume, Predictor
+from ugocc.training.statistics import spaced
 from ugocc.viz.film import check_film, write_film
 from ugocc.viz.pictures import prediction_picture
 
@@ -46,6 +47,9 @@ class PredictSettings:
     """Draw a picture of every frame: the cameras beside the volume, and the truth where there is one."""
     film: str = "gif"
     """Film of every scene: mp4 (needs the extra film), gif, webp, or none."""
+    statistics: int = 32
+    """Frames of the recordings that batch-norm statistics are taken of where the model has none of a fleet of this name;
+    no labels are needed for it. 0 keeps those it came with, as an exported graph does."""
     device: str | None = None
     """cpu, cuda, mps; by default the best there is."""
     runtime: Runtime = "onnxruntime"
@@ -66,6 +70,9 @@ def predict_fleet(settings: PredictSettings) -> None:
         predictor = Predictor.from_pretrained(
             checkpoint, settings.device, frames.fleet, settings.runtime, settings.precision
         )
+        if settings.statistics and not predictor.knows(frames.fleet):
+            looked = spaced(len(frames), settings.statistics)
+            predictor.normalise_by(follow((frames[i] for i in looked), f"look at {frames.fleet}", len(looked)))
         count = min(settings.limit or len(frames), len(frames))
         chosen = follow(islice(iter(frames), count), f"predict {frames.fleet}", count)
         written: dict[str, list[Path]] = {"volumes": [], "pictures": [], "films": []}

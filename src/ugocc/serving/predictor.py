@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ugocc.adaptation.teacher import reestimate_batchnorm
 from ugocc.data.frame import Frame
 from ugocc.data.prepare import prepare
 from ugocc.data.transforms import make_sample
@@ -71,6 +73,29 @@ class Predictor:
         """
         model, about = open_model(Path(folder), fleet, runtime, precision)
         return cls(model, about, device)
+
+    def knows(self, fleet: str) -> bool:
+        """Whether the network has batch-norm statistics of a fleet of this name: it was trained or adapted on it."""
+        known = {
+            self.about.get("train_fleet"),
+            self.about.get("target_fleet"),
+            *self.about.get("statistics_sha256", ()),
+        }
+        return fleet in known
+
+    def normalise_by(self, frames: Iterable[Frame]) -> None:
+        """Replace the network's batch-norm statistics by those of some frames of the fleet that will be predicted.
+
+        Other lenses and another light shift what a network sees everywhere; statistics need no labels. An exported
+        graph keeps what it was exported with.
+
+        Raises:
+            DataError: no frames.
+        """
+        if isinstance(self.model, OccupancyModel):
+            settings = self.model.settings.input
+            samples = (make_sample(prepare(frame, settings, labelled=False), settings) for frame in frames)
+            reestimate_batchnorm(self.model, (sample.to(self.device) for sample in samples))
 
     @torch.inference_mode()
     def __call__(self, frame: Frame) -> PredictedVolume:
