@@ -3,10 +3,11 @@
     python benchmarks/real_road.py --data ../shared/real
 
 Real frames of two rigs are predicted as ``ugocc predict`` does it, with batch-norm statistics of the rig's own frames.
-Ground that is known from elsewhere is then looked up in the predicted volume: lidar returns within 0.3 m of the ground plane where there is lidar (nuScenes), and pixels that people labelled road or
-sidewalk, carried to the ground plane, where there is none (Waymo). Beside the share of them that lies in columns
-predicted as drivable surface or sidewalk stands chance: the share of all columns in the pictures that are predicted so.
-Real recordings are not part of the repository; the pictures show predictions and ground points only.
+Ground that is known from elsewhere is then looked up in the predicted volume: lidar returns within 0.3 m of the ground
+plane where there is lidar (nuScenes), and pixels that people labelled road or sidewalk, carried to the ground plane,
+where there is none (Waymo). Beside the share of them that lies in columns predicted as drivable surface or sidewalk
+stands chance: the share of all columns in the pictures that are predicted so. Real recordings are not part of the
+repository; the pictures show predictions and ground points only.
 """
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ class PredictSettings:
     film: str = "gif"
     """Film of every scene: mp4 (needs the extra film), gif, webp, or none."""
     statistics: int = 32
-    """Frames of the recordings that batch-norm statistics are taken of where the model has none of a fleet of this name;
-    no labels are needed for it. 0 keeps those it came with, as an exported graph does."""
+    """Frames of the recordings that batch-norm statistics are taken of where the model has none of a fleet of this
+    name; no labels are needed for it. 0 keeps those it came with, as an exported graph does."""
     device: str | None = None
     """cpu, cuda, mps; by default the best there is."""
     runtime: Runtime = "onnxruntime"
