@@ -23,23 +23,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ugocc.adaptation.late_rays import free_factor
 from ugocc.adaptation.pseudo_labels import SelectionReport, pseudo_labels, selection_report
 from ugocc.adaptation.selection import PseudoLabels
 from ugocc.adaptation.teacher import batch_statistics
 from ugocc.adaptation.views import evidence_of, views_of
 from ugocc.adaptation.visibility import voxels_in_pictures
-from ugocc.adaptation.voted import rays_of, read_voted, vote_drives
+from ugocc.adaptation.voted import read_voted, vote_drives
 from ugocc.adaptation.voting import with_free_counting
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
 from ugocc.labels import CLASSES, FREE
 from ugocc.models.assemble import OccupancyModel
 from ugocc.results import commit, machine, replace_block, versions, write_text
-from ugocc.training.adapt_settings import AdaptRecipe, ChoiceSettings
+from ugocc.training.adapt_settings import AdaptRecipe
 from ugocc.training.checkpoint import load_model, read_card
 from ugocc.training.stages import adapt_recipe
-from ugocc.training.statistics import estimate_statistics, spaced
+from ugocc.training.votes import Fleets, free_of
 
 
 def main() -> None:
@@ -96,10 +95,8 @@ def voted_labels(
     with tempfile.TemporaryDirectory() as folder:
         for _ in vote_drives(model, drives, Path(folder), recipe.voting):
             pass
-        looked = spaced(len(drives), recipe.voting.frames)
-        of_target = rays_of(model, drives, looked, recipe.evidence, Path(folder))
-        of_source = rays_of(with_statistics(model, source), source, spaced(len(source), len(looked)), recipe.evidence)
-        free = free_factor(of_target, of_source, recipe.voting.free)
+        how = (recipe.voting, recipe.evidence, recipe.choice.statistics_frames)
+        free = free_of(copy.deepcopy(model), Fleets(source, drives), Path(folder), *how)
         voted = with_free_counting(read_voted(Path(folder), tokens), free)
     confidence, labels = voted.max(dim=1)
     everything = torch.cat([voxels_in_pictures(views_of(data[i]), grid) for i in frames]).float()
@@ -109,13 +106,6 @@ def voted_labels(
         "voted": PseudoLabels(label, everything),
         f"voted, at least {recipe.pseudo_labels.selection.low:g} sure": PseudoLabels(label, sure),
     }
-
-
-def with_statistics(model: OccupancyModel, data: FrameDataset) -> OccupancyModel:
-    """A copy of the network with the batch-norm statistics of a fleet."""
-    changed = copy.deepcopy(model)
-    estimate_statistics(changed, data, ChoiceSettings.statistics_frames)
-    return changed
 
 
 def selected_labels(

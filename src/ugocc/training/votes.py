@@ -14,6 +14,7 @@ from ugocc.adaptation.views import EvidenceSettings
 from ugocc.adaptation.voted import rays_of, read_free, vote_drives, write_free
 from ugocc.adaptation.voting import VotingSettings
 from ugocc.data.dataset import FrameDataset
+from ugocc.models.assemble import OccupancyModel
 from ugocc.progress import follow
 from ugocc.training.statistics import estimate_statistics, spaced
 
@@ -56,7 +57,8 @@ class VoteAgain(Callback):
                 self._vote(teacher, folder, trainer.global_rank, trainer.world_size)
                 trainer.strategy.barrier()
                 if trainer.is_global_zero:
-                    write_free(folder, self._free(teacher, folder))
+                    how = (self.settings, self.sure, self.statistics_frames)
+                    write_free(folder, free_of(teacher, self.fleets, folder, *how))
             trainer.strategy.barrier()
         pl_module.voted, pl_module.free = folder, read_free(folder)
 
@@ -68,14 +70,30 @@ class VoteAgain(Callback):
         for _ in told if rank == 0 else voting:
             pass
 
-    def _free(self, teacher: Any, folder: Path) -> float:
-        """What votes for free count in the volumes of a folder; the teacher has the target's statistics."""
-        source, target = self.fleets
-        frames = self.settings.frames
-        of_target = rays_of(teacher, target, spaced(len(target), frames), self.sure, folder)
-        estimate_statistics(teacher, source, self.statistics_frames)
-        of_source = rays_of(teacher, source, spaced(len(source), frames), self.sure)
-        return free_factor(of_target, of_source, self.settings.free)
+
+def free_of(
+    teacher: OccupancyModel,
+    fleets: Fleets,
+    folder: Path,
+    settings: VotingSettings,
+    sure: EvidenceSettings,
+    statistics_frames: int,
+) -> float:
+    """What votes for free count in the voted volumes of a folder.
+
+    Args:
+        teacher: with the statistics of the target; it has those of the source afterwards.
+        fleets: the frames.
+        folder: of the volumes.
+        settings: of the vote.
+        sure: when the depth of a pixel is sure.
+        statistics_frames: frames that statistics of the source are estimated from.
+    """
+    source, target = fleets
+    of_target = rays_of(teacher, target, spaced(len(target), settings.frames), sure, folder)
+    estimate_statistics(teacher, source, statistics_frames)
+    of_source = rays_of(teacher, source, spaced(len(source), settings.frames), sure)
+    return free_factor(of_target, of_source, settings.free)
 
 
 def vote_steps(steps: int, rounds: int) -> list[int]:
