@@ -109,7 +109,7 @@ def test_a_verb_without_options_says_what_is_missing(
     assert main(words) == 1
     error = capsys.readouterr().err
     assert "Traceback" not in error
-    assert "data/embedded" in error or "no such folder" in error
+    assert "ugocc data render" in error or "no such folder" in error
 
 
 @pytest.mark.parametrize("words", [["--help"], ["runs"], ["runs", "--last"], ["completion", "fish"], ["fly"]])

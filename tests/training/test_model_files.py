@@ -40,6 +40,11 @@ def test_weights_that_are_not_those_of_the_card_are_refused(model: OccupancyMode
         load_model(folder)
 
 
+def test_whoever_may_read_the_card_may_read_the_weights(model: OccupancyModel, tmp_path: Path):
+    folder = save_model(tmp_path, model, ABOUT)
+    assert len({file.stat().st_mode for file in folder.iterdir()}) == 1
+
+
 def test_card_is_in_the_format_of_the_hub(model: OccupancyModel, tmp_path: Path):
     folder = save_model(tmp_path, model, ABOUT)
     front = front_matter(folder)

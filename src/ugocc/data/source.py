@@ -49,7 +49,7 @@ def open_fleet(root: Path, split: str, name: str | None = None, every: int = 1) 
     raise DataError(
         root,
         "folder",
-        found if root.is_dir() else "no such folder",
+        found if root.is_dir() else "no such folder (`ugocc data render --root data/embedded` makes the embedded ones)",
         f"{' or '.join(MANIFESTS)} (own logs), a folder v1.0-* (nuScenes), "
         f"or {'/'.join(SPLITS.values())} with {', '.join(REQUIRED)} (Waymo v2)",
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ugocc.config import build_settings, plain
@@ -154,11 +154,11 @@ def _stored(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tens
 
 
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    content = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary)
-    digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+    temporary.write_bytes(content)  # the library's own file would be the user's alone
     temporary.replace(path)
-    return digest
+    return hashlib.sha256(content).hexdigest()
 
 
 def card_with_results(folder: Path, rows: Sequence[Row]) -> None:
