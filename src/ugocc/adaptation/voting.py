@@ -32,7 +32,7 @@ FEWEST: Final = 50.0
 class VotingSettings:
     """Voting among the frames of a drive."""
 
-    rounds: int = 2
+    rounds: int = 1
     """How often the target's volumes are voted anew in the course of training, the first time before its first step; 0
     takes pseudo-labels from the teacher's volume of the moment, one frame at a time."""
     metres: tuple[float, ...] = (4.0, 9.0, 14.0, 19.0)
