@@ -6,10 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from made_frames import GRID, camera
+from made_frames import frame as made_frame
 
 from ugocc.adaptation.rig import RandomRigSettings, VirtualRig, random_rig, rig_of, rig_of_frame, turned
 from ugocc.data.batch import Batch
 from ugocc.data.frame import CameraView, Frame
+from ugocc.data.prepare import InputSettings, prepare
+from ugocc.data.transforms import make_sample
 from ugocc.errors import DataError
 from ugocc.geometry.camera import project
 from ugocc.geometry.rigid import BODY_T_OPTICAL, check_rigid, inverse, transform, yaw_matrix, yaw_of
@@ -48,6 +52,16 @@ def test_rig_of_a_frame_sees_what_its_network_image_sees() -> None:
     np.testing.assert_allclose(seen, expected, atol=1e-6)
     with pytest.raises(DataError, match="cameras"):
         rig_of_frame(frame(), 96, 264)
+
+
+@pytest.mark.parametrize("size", [(264, 148), (400, 300), (200, 320)])
+def test_rig_of_a_frame_is_that_of_its_batch(size: tuple[int, int]) -> None:
+    moment = made_frame((camera("a", size=size), camera("b", 70.0, size)))
+    settings = InputSettings(264, 96, GRID)
+    batch = make_sample(prepare(moment, settings), settings)
+    seen, expected = rig_of(batch), rig_of_frame(moment, 96, 264)
+    np.testing.assert_allclose(seen.intrinsics, expected.intrinsics, rtol=1e-5)
+    np.testing.assert_allclose(seen.ego_T_camera, expected.ego_T_camera, atol=1e-5)
 
 
 def test_rig_of_a_batch_leaves_out_padding(six_cameras: Any) -> None:

@@ -17,7 +17,9 @@ from ugocc.data.frame import OccupancyLabel
 from ugocc.data.occupancy import label_on_grid, own_grid
 from ugocc.data.prepare import InputSettings, prepare
 from ugocc.data.transforms import AugmentSettings, jitter_colour, make_sample
+from ugocc.geometry.camera import project
 from ugocc.geometry.grid import VoxelGrid
+from ugocc.geometry.rigid import inverse, transform
 from ugocc.labels import PEDESTRIAN, UNKNOWN
 
 SMALL = InputSettings(264, 96, GRID)
@@ -196,6 +198,22 @@ def test_a_sample_holds_the_bottom_rows_untouched():
         assert batch.pixel_mask.all()
 
 
+def test_of_a_tall_picture_a_sample_holds_the_rows_around_the_horizon():
+    picture = np.random.default_rng(0).integers(0, 256, (352, 264, 3), dtype=np.uint8)
+    view = replace(camera("a", size=(264, 352)), image=partial(same, picture))
+    moment = frame((view,))
+    pose = moment.ego_T_camera(view)
+    far = pose[:3, 3] + 1e6 * pose[:3, 2] * (1, 1, 0)  # at the height of the camera
+    (_, horizon), _ = project(transform(inverse(pose), far), view.intrinsics)
+    first = round(horizon) - 24
+    assert 0 < first < 352 - 96
+    for augment in (None, STILL):
+        batch = make_sample(prepare(moment, SMALL), SMALL, augment, np.random.default_rng(0))
+        expected = torch.from_numpy(picture[first : first + 96].transpose(2, 0, 1) / np.float32(255))
+        torch.testing.assert_close(batch.images[0, 0], expected, rtol=0, atol=1e-7)
+        assert batch.image_affine[0, 0, 1, 2] == -first
+
+
 def test_a_low_picture_is_padded_on_top_and_masked():
     view = camera("a", size=(264, 60))
     view = replace(view, image=partial(same, np.full((60, 264, 3), 255, np.uint8)))
@@ -268,7 +286,7 @@ def test_draws_stay_within_the_settings(seed):
 
 
 def test_draws_reach_both_ends():
-    prepared = prepare(frame((camera("a"),)), SMALL)
+    prepared = prepare(frame((camera("a", size=(400, 225)),)), SMALL)
     scales, mirrored, spare_left = [], [], []
     for seed in range(80):
         batch = make_sample(prepared, SMALL, AugmentSettings(rotation_degrees=0.0), np.random.default_rng(seed))

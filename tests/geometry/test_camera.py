@@ -13,13 +13,16 @@ from ugocc.geometry.camera import (
     crop_affine,
     distort,
     distortion_limit,
+    first_row,
     flip_affine,
+    horizon_row,
     pixel_rays,
     project,
     resize_affine,
     rotate_affine,
     undistort,
 )
+from ugocc.geometry.rigid import BODY_T_OPTICAL, inverse, transform
 
 few = settings(max_examples=50, deadline=None)
 K = np.array([[2044.5, 0, 949.1], [0, 2040.2, 632.7], [0, 0, 1]])
@@ -189,3 +192,46 @@ def test_what_is_no_camera_matrix_is_refused_by_name(matrix, message):
     with pytest.raises(DataError, match=f"rig.json: intrinsics: .*{message}"):
         check_intrinsics(matrix, "rig.json", "intrinsics")
     assert check_intrinsics(K.tolist(), "rig.json", "intrinsics").tolist() == K.tolist()
+
+
+@few
+@given(st.floats(-3, 3), st.floats(-50, 50), st.floats(-20, 20))
+def test_the_horizon_is_where_far_points_of_the_cameras_height_are_seen(yaw, pitch, roll):
+    turns = zip("zyx", (yaw, np.deg2rad(pitch), np.deg2rad(roll)), strict=True)
+    ego_T_camera = np.eye(4)
+    for axis, angle in turns:
+        ego_T_camera = ego_T_camera @ turn_about(axis, angle)
+    ego_T_camera = ego_T_camera @ BODY_T_OPTICAL
+    ego_T_camera[:3, 3] = (1.5, 0.2, 1.6)
+    ahead = ego_T_camera[:3, 2] * (1, 1, 0)
+    far = ego_T_camera[:3, 3] + 1e6 * ahead / np.linalg.norm(ahead)
+    (_, row), _ = project(transform(inverse(ego_T_camera), far), K)
+    assert horizon_row(K, ego_T_camera) == pytest.approx(row, abs=1e-6)
+
+
+@pytest.mark.parametrize("pitch", [61.0, 90.0, -75.0])
+def test_a_camera_that_looks_down_has_no_horizon(pitch):
+    assert horizon_row(K, turn_about("y", np.deg2rad(pitch)) @ BODY_T_OPTICAL) is None
+
+
+@few
+@given(st.integers(1, 600), st.integers(8, 256), st.one_of(st.none(), st.floats(-500, 800)))
+def test_rows_are_those_at_the_bottom_that_show_the_horizon(rows, shown, horizon):
+    first = first_row(rows, shown, horizon)
+    bottom = rows - shown
+    assert first <= bottom
+    assert first >= min(bottom, 0)
+    if horizon is None or horizon - bottom >= shown / 32:
+        assert first == bottom
+    elif shown / 4 <= horizon and bottom > 0:
+        assert abs(horizon - first - shown / 4) <= 0.5
+    else:
+        assert first == min(bottom, 0)
+
+
+def turn_about(axis, angle):
+    a, b = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
+    turned = np.eye(4)
+    turned[[a, b], [a, b]] = np.cos(angle)
+    turned[a, b], turned[b, a] = -np.sin(angle), np.sin(angle)
+    return turned

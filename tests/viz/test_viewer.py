@@ -13,7 +13,7 @@ from PIL import Image
 from real_frames import nuscenes_frames, waymo_frame
 
 from ugocc.data.frame import Box
-from ugocc.data.prepare import InputSettings
+from ugocc.data.prepare import InputSettings, first_shown_row
 from ugocc.errors import DataError
 from ugocc.geometry.camera import project
 from ugocc.geometry.grid import VoxelGrid
@@ -54,13 +54,19 @@ def test_exposed_voxels_are_those_with_a_bare_side():
     assert len(exposed_voxels(volume, mask)) == 7
 
 
-def test_depth_cells_lie_on_the_bottom_rows_of_a_picture():
+def test_depth_cells_lie_on_the_rows_that_the_network_is_shown():
     view = camera("FRONT", size=(200, 100))
-    network = InputSettings(64, 16)  # the bottom half of 64 x 32
-    depth = depth_on_picture(np.array([[1, 2, 3, 4]], np.float32), view, network, 100, 50)
-    assert depth.shape == (50, 100)
-    assert (depth[:25] == 0).all()
-    assert (depth[25:] == np.repeat([1, 2, 3, 4], 25)).all()
+    network = InputSettings(64, 24)  # the bottom three quarters of 64 x 32
+    pose = frame((view,)).ego_T_camera(view)
+    depth = depth_on_picture(np.array([[1, 2, 3, 4]], np.float32), view, pose, network, 128, 64)
+    assert depth.shape == (64, 128)
+    assert (depth[:16] == 0).all()
+    assert (depth[16:] == np.repeat([1, 2, 3, 4], 32)).all()
+    network = InputSettings(64, 16)  # the bottom half would show no more than one row above the horizon
+    depth = depth_on_picture(np.array([[1, 2, 3, 4]], np.float32), view, pose, network, 128, 64)
+    first = first_shown_row(view, pose, network)
+    assert 0 < first < 16
+    assert np.flatnonzero(depth[:, 0]).tolist() == list(range(2 * first, 2 * first + 32))
 
 
 def test_a_point_falls_on_the_pixel_of_the_picture_that_shows_it():

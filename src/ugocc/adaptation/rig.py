@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ugocc.data.batch import Batch
 from ugocc.data.frame import Frame
 from ugocc.errors import DataError
-from ugocc.geometry.camera import crop_affine, resize_affine
+from ugocc.geometry.camera import crop_affine, first_row, horizon_row, resize_affine
 from ugocc.geometry.rigid import yaw_matrix
 
 Matrices = NDArray[np.float64]
@@ -73,7 +73,7 @@ def rig_of(batch: Batch, sample: int = 0) -> VirtualRig:
 
 
 def rig_of_frame(frame: Frame, height: int, width: int) -> VirtualRig:
-    """The undistorted cameras of a frame at a network's size: scaled to ``width``, bottom ``height`` rows.
+    """The undistorted cameras of a frame at a network's size: scaled to ``width``, ``height`` rows of them.
 
     Reads nothing but the calibration.
     """
@@ -81,8 +81,9 @@ def rig_of_frame(frame: Frame, height: int, width: int) -> VirtualRig:
     for view in frame.cameras:
         rows = max(1, round(view.height * width / view.width))
         resized = resize_affine(width / view.width, rows / view.height)
-        intrinsics.append(crop_affine(0, rows - height) @ resized @ view.intrinsics)
-        poses.append(frame.ego_T_camera(view))
+        scaled, pose = resized @ view.intrinsics, frame.ego_T_camera(view)
+        intrinsics.append(crop_affine(0, first_row(rows, height, horizon_row(scaled, pose))) @ scaled)
+        poses.append(pose)
     if not intrinsics:
         raise DataError(frame.token, "cameras", "none", "at least one camera")
     return VirtualRig(np.stack(intrinsics), np.stack(poses), height, width)

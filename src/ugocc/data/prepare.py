@@ -20,7 +20,7 @@ from ugocc.data.frame import CameraView, Frame, OccupancyLabel
 from ugocc.data.occupancy import cut
 from ugocc.data.teacher_maps import TeacherMap
 from ugocc.errors import DataError
-from ugocc.geometry.camera import distort, distortion_limit, pixel_rays, resize_affine
+from ugocc.geometry.camera import distort, distortion_limit, first_row, horizon_row, pixel_rays, resize_affine
 from ugocc.geometry.grid import OCC3D_GRID, VoxelGrid
 from ugocc.geometry.rigid import Matrix, transform
 from ugocc.labels import UNKNOWN
@@ -33,7 +33,7 @@ class InputSettings:
     width: int = 704
     """Columns of the network's images; pictures are scaled to this width, keeping their aspect."""
     height: int = 256
-    """Rows of the network's images, the bottom rows of the scaled pictures."""
+    """Rows of the network's images: the bottom rows of scaled pictures, or higher ones where those show only road."""
     grid: VoxelGrid = field(default_factory=lambda: OCC3D_GRID)
     """Grid of the predicted volume, a part of the labels' grid or a coarser one."""
     min_lidar_depth: float = 1.0
@@ -143,6 +143,14 @@ def _prepare_camera(frame: Frame, view: CameraView, points: Matrix | None, setti
 def prepared_size(view: CameraView, settings: InputSettings) -> tuple[int, int]:
     """Columns and rows of a camera's prepared picture."""
     return settings.width, max(1, round(view.height * settings.width / view.width))
+
+
+def first_shown_row(view: CameraView, ego_T_camera: Matrix, settings: InputSettings) -> int:
+    """First row of a camera's prepared picture that the network is shown; see
+    :func:`ugocc.geometry.camera.first_row`."""
+    width, height = prepared_size(view, settings)
+    scaled = resize_affine(width / view.width, height / view.height) @ view.intrinsics
+    return first_row(height, settings.height, horizon_row(scaled, ego_T_camera))
 
 
 def _read_image(view: CameraView, enough: tuple[int, int]) -> Tensor:

@@ -18,7 +18,7 @@ from ugocc.data.depth_map import rasterise_depth
 from ugocc.data.frame import OccupancyLabel
 from ugocc.data.occupancy import coarsen, own_grid
 from ugocc.data.prepare import InputSettings, Prepared, PreparedCamera
-from ugocc.geometry.camera import crop_affine, flip_affine, resize_affine, rotate_affine
+from ugocc.geometry.camera import crop_affine, first_row, flip_affine, horizon_row, resize_affine, rotate_affine
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.geometry.rigid import Matrix
 from ugocc.labels import UNKNOWN
@@ -35,7 +35,7 @@ class AugmentSettings:
     flip: float = 0.5
     """Probability of mirroring an image."""
     crop: float = 0.0
-    """Largest random shift of the crop upwards from the bottom rows, as a share of the network's rows."""
+    """Largest random shift of the crop upwards from its usual rows, as a share of the network's rows."""
     colour: float = 0.0
     """Strength of the jitter of brightness, contrast, saturation, white balance and hue; 0 leaves colours alone."""
     bev_flip_x: float = 0.5
@@ -93,7 +93,7 @@ def make_sample(
     Args:
         prepared: what :func:`ugocc.data.prepare.prepare` made with the same ``settings``.
         settings: sizes and grid.
-        augment: random changes; None takes the bottom rows of every picture as they are.
+        augment: random changes; None takes the rows of :func:`ugocc.geometry.camera.first_row` as they are.
         rng: source of the random changes.
         fleet_id: 0 source, 1 target.
 
@@ -169,12 +169,14 @@ def _network_T_prepared(
 ) -> Matrix:
     """(3, 3) map from pixels of the prepared picture to those of the network's image."""
     height, width = camera.image.shape[1:]
+    horizon = horizon_row(camera.prepared_T_recorded @ camera.intrinsics, camera.ego_T_camera)
+    first = first_row(height, settings.height, horizon)
     if augment is None or rng is None:
-        return crop_affine(0, height - settings.height)
+        return crop_affine(0, first)
     scale = 1 + rng.uniform(*augment.scale)
     spare = width * scale - settings.width
     left = rng.uniform(min(spare, 0), max(spare, 0))
-    top = height * scale - settings.height - settings.height * augment.crop * rng.uniform()
+    top = (first + settings.height) * scale - settings.height - settings.height * augment.crop * rng.uniform()
     affine = crop_affine(left, top) @ resize_affine(scale, scale)
     if rng.uniform() < augment.flip:
         affine = flip_affine(settings.width) @ affine

@@ -45,6 +45,44 @@ def crop_affine(left: float, top: float) -> Array:
     return np.array([[1.0, 0, -left], [0, 1.0, -top], [0, 0, 1.0]])
 
 
+def horizon_row(intrinsics: Array, ego_T_camera: Array) -> float | None:
+    """Row of the horizon straight ahead of a camera, in pixels of its picture, which may end before; None for a camera
+    that looks more than 60 degrees up or down.
+
+    Args:
+        intrinsics: (3, 3) pixels.
+        ego_T_camera: (4, 4) camera axes to the ego frame, whose z is up.
+    """
+    rotation = ego_T_camera[:3, :3]
+    ahead = np.array([rotation[0, 2], rotation[1, 2], 0.0])
+    level = float(np.linalg.norm(ahead))
+    if level < 0.5:
+        return None
+    _, down, depth = rotation.T @ ahead
+    return float(intrinsics[1, 1] * down / depth + intrinsics[1, 2])
+
+
+def first_row(rows: int, shown: int, horizon: float | None) -> int:
+    """First of the rows of a picture that a network is shown: those at the bottom (METHOD section 1), if they show the
+    horizon.
+
+    The bottom of a tall picture is nothing but road, or the own bonnet. Where less than a 32nd of what is shown would
+    lie above the horizon, a quarter does, about as much as of a picture of nuScenes.
+
+    Args:
+        rows: of the picture.
+        shown: rows that the network is shown.
+        horizon: row of the horizon; None if there is none.
+
+    Returns:
+        Negative where the picture has fewer rows than are shown: it stays at the bottom.
+    """
+    bottom = rows - shown
+    if bottom <= 0 or horizon is None or horizon - bottom >= shown / 32:
+        return bottom
+    return min(bottom, max(0, round(horizon - shown / 4)))
+
+
 def flip_affine(width: int) -> Array:
     """(3, 3) pixel map of mirroring an image of ``width`` columns."""
     return np.array([[-1.0, 0, width - 1], [0, 1.0, 0], [0, 0, 1.0]])

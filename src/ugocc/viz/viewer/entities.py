@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ugocc.data.depth_map import rasterise_depth
 from ugocc.data.frame import CameraView, Frame
 from ugocc.data.occupancy import label_on_grid
-from ugocc.data.prepare import InputSettings, PreparedCamera, prepare, prepared_size
+from ugocc.data.prepare import InputSettings, PreparedCamera, first_shown_row, prepare, prepared_size
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.geometry.rigid import Matrix, transform
 from ugocc.labels import FREE, PALETTE
@@ -99,19 +99,20 @@ def exposed_voxels(volume: NDArray[np.uint8], mask: NDArray[np.bool_] | None = N
 
 
 def depth_on_picture(
-    cells: NDArray[np.float32], view: CameraView, network: InputSettings, width: int, height: int
+    cells: NDArray[np.float32], view: CameraView, ego_T_camera: Matrix, network: InputSettings, width: int, height: int
 ) -> NDArray[np.float32]:
     """(height, width) metres: depth of a network's cells on a picture of the same camera at another scale.
 
     Args:
-        cells: (h, w) metres; they cover the network's image, the bottom rows of the scaled picture.
+        cells: (h, w) metres; they cover the network's image, some rows of the scaled picture.
         view: the camera.
+        ego_T_camera: (4, 4) its pose.
         network: size of the network's image.
         width: columns of the picture.
         height: rows of the picture; 0 metres in those that the network does not see.
     """
     scaled = prepared_size(view, network)[1]
-    row = (np.arange(height) + 0.5) * scaled / height - (scaled - network.height)
+    row = (np.arange(height) + 0.5) * scaled / height - first_shown_row(view, ego_T_camera, network)
     row = np.floor(row * cells.shape[0] / network.height).astype(np.int64)
     column = np.floor((np.arange(width) + 0.5) * cells.shape[1] / width).astype(np.int64)
     inside = (row >= 0) & (row < cells.shape[0])
@@ -157,7 +158,8 @@ def _camera(
         yield paths.LIDAR_DEPTH, (_depth(rasterise_depth(u, v, depth, height, width)),)
     if predicted is not None and predicted.depth is not None and predicted.input is not None:
         cells = predicted.depth[index]
-        yield paths.PREDICTED_DEPTH, (_depth(depth_on_picture(cells, view, predicted.input, width, height)),)
+        depth = depth_on_picture(cells, view, ego_T_camera, predicted.input, width, height)
+        yield paths.PREDICTED_DEPTH, (_depth(depth),)
 
 
 def _depth(metres: NDArray[np.float32]) -> rr.DepthImage:
