@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import weakref
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 
+from ugocc.adaptation import voted
 from ugocc.adaptation.views import EvidenceSettings, views_of
 from ugocc.adaptation.visibility import in_pictures
 from ugocc.adaptation.voted import rays_of, read_free, read_voted, vote_drives, write_free, write_voted
@@ -51,6 +54,27 @@ def test_every_frame_is_voted_on_by_those_around_it(
         expected = vote(_ballot(model, drives, index), others, model.settings.input.grid, SETTINGS)
         torch.testing.assert_close(read_voted(tmp_path, [token])[0], expected, atol=1 / 100, rtol=0)
     assert read_voted(tmp_path, drives.source.tokens[:2]).shape[:2] == (2, 10)
+
+
+def test_a_frame_is_predicted_once_and_forgotten_when_it_has_voted(
+    model: OccupancyModel, drives: FrameDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predicted: list[int] = []
+    alive: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
+
+    def ballot(network: OccupancyModel, data: FrameDataset, index: int) -> Ballot:
+        made = _ballot(network, data, index)
+        predicted.append(index)
+        alive.add(made.probabilities)
+        return made
+
+    monkeypatch.setattr(voted, "_ballot", ballot)
+    most = 0
+    for _ in vote_drives(model, drives, tmp_path, SETTINGS):
+        most = max(most, len(alive))
+    assert sorted(predicted) == list(range(len(drives)))
+    shortest = min(Counter(frame.scene for frame in drives.source).values())
+    assert most == 2 < shortest  # its own, and the next one's
 
 
 def test_processes_share_the_drives_out(model: OccupancyModel, drives: FrameDataset, tmp_path: Path) -> None:

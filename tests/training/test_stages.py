@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from safetensors.torch import load_file
 
 from ugocc.adaptation.rerender import RerenderSettings
 from ugocc.adaptation.rig import rig_of_frame
-from ugocc.adaptation.transferred import RigTransferSettings, TransferredDataset
+from ugocc.adaptation.transferred import RigTransferSettings, TransferredDataset, check_room
 from ugocc.adaptation.voted import read_free
 from ugocc.data.batch import Batch
 from ugocc.data.dataset import FrameDataset
@@ -58,6 +59,7 @@ def _recipe(fleets: Path, folder: Path, *words: str) -> AdaptRecipe:
             "--choice.frames=2",
             "--earlier.source_steps=2",
             "--earlier.pretrain_steps=2",
+            "--voting.rounds=2",
             *words,
         ]
     )
@@ -306,6 +308,18 @@ def test_several_re_rendered_samples_of_a_visit_are_different_ones(tiny_fleets: 
     assert len([file for file in (tmp_path / "cache").rglob("*.safetensors") if file.parent.name == "transferred"]) == 2
     with pytest.raises(DataError, match=r"samples.*1 to 3, the versions"):
         RigTransferSettings(samples=4)
+
+
+def test_re_rendered_frames_that_the_disk_has_no_room_for_are_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        (tmp_path / f"{number}.safetensors").write_bytes(b"x" * 2**20)
+    free = 10 * 2**20
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    check_room(tmp_path, 14)
+    with pytest.raises(DataError, match=r"run.cache.*0\.0 GiB free.*GiB for 11 re-rendered frames.*null keeps none"):
+        check_room(tmp_path, 15)
 
 
 def test_steady_leaves_recorded_volumes_where_they_are(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -91,6 +92,7 @@ class TransferredDataset(Dataset[Batch]):
         if settings.share and not rigs:
             raise DataError("rig_transfer", "rigs", "none", "at least one rig of the target")
         self.source, self.rigs, self.settings = source, tuple(rigs), settings
+        self._folder = None if source.cache is None else source.cache.folder / "transferred"
         self._before: dict[int, list[int]] = {}
         self._keys: dict[int, str] = {}
         self._kept: OrderedDict[int, SourceViews] = OrderedDict()
@@ -182,13 +184,20 @@ class TransferredDataset(Dataset[Batch]):
         return random_rig(turned(rig, rng.uniform(-np.pi, np.pi)), rng, self.settings.rigs)
 
     def fill(self, visits: Iterable[tuple[int, int]], workers: int) -> DataLoader[int]:
-        """A loader that, run through, has what these visits of samples show in the cache; one number per frame."""
+        """A loader that, run through, has what these visits of samples show in the cache; one number per frame.
+
+        Raises:
+            DataError: there is less room on the disk than that takes.
+        """
         numbers: dict[int, set[int]] = {}
         for item in visits:
             chosen = self.chosen_versions(item)
             if chosen:
                 numbers.setdefault(item[0], set()).update(chosen)
         wanted = [(index, sorted(versions)) for index, versions in sorted(numbers.items())]
+        if wanted and self._folder is not None:
+            self.versions(*wanted[0])
+            check_room(self._folder, sum(len(versions) for _, versions in wanted))
         return DataLoader(_Fill(self, wanted), batch_size=None, num_workers=workers)
 
     def _dense(self, frame: Frame) -> list[NDArray[np.float32]] | None:
@@ -197,7 +206,7 @@ class TransferredDataset(Dataset[Batch]):
 
     def _file(self, index: int, rig: VirtualRig, before: Sequence[int]) -> tuple[Path | None, str]:
         cache = self.source.cache
-        if cache is None:
+        if cache is None or self._folder is None:
             return None, ""
         for i in (index, *before):
             if i not in self._keys:
@@ -208,7 +217,21 @@ class TransferredDataset(Dataset[Batch]):
             for i in (index, *before):
                 made_from += depth_files(self.settings.depth_maps, self.source.frame(i))
         key = digest(made_from)
-        return cache.folder / "transferred" / f"{key[:32]}.safetensors", key
+        return self._folder / f"{key[:32]}.safetensors", key
+
+
+def check_room(folder: Path, files: int) -> None:
+    """See whether a folder of re-rendered frames can hold so many, going by the size of those that are there.
+
+    Raises:
+        DataError: the disk has less room.
+    """
+    sizes = [file.stat().st_size for file in folder.glob("*.safetensors")]
+    missing, free = max(files - len(sizes), 0), shutil.disk_usage(folder).free
+    needed = missing * sum(sizes) / max(len(sizes), 1)
+    if needed > free:
+        wanted = f"{needed / 2**30:.1f} GiB for {missing} re-rendered frames (or another run.cache; null keeps none)"
+        raise DataError(folder, "run.cache", f"{free / 2**30:.1f} GiB free", wanted)
 
 
 class _Fill(Dataset[int]):

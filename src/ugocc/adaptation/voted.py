@@ -35,7 +35,8 @@ def vote_drives(
 ) -> Iterator[str]:
     """Predict every frame, let the frames of each drive vote, and write ``folder/<token>.npz``.
 
-    One drive is held in memory at a time, ``X * Y * Z * 22`` bytes a frame.
+    Every frame is predicted once, and its volume, ``X * Y * Z * 21`` bytes, is forgotten when the last frame that it
+    votes on is done: drives may be as long as they like.
 
     Args:
         model: the network, in evaluation mode with the statistics of the fleet.
@@ -50,13 +51,18 @@ def vote_drives(
     folder.mkdir(parents=True, exist_ok=True)
     drives = [list(drive) for _, drive in groupby(range(len(data)), key=lambda index: data.source[index].scene)]
     for frames in drives[part[0] :: part[1]]:
-        ballots = [_ballot(model, data, index) for index in frames]
-        places = torch.stack([ballot.world_T_ego[:3, 3].cpu() for ballot in ballots])
+        places = torch.from_numpy(np.stack([data.source[index].world_T_ego[:3, 3] for index in frames]))
+        asked = [voters(places, own, settings.metres) for own in range(len(frames))]
+        last = {place: own for own, others in enumerate(asked) for place in (own, *others)}
+        ballots: dict[int, Ballot] = {}
         for own, index in enumerate(frames):
-            others = [ballots[other] for other in voters(places, own, settings.metres)]
+            for place in (own, *asked[own]):
+                if place not in ballots:
+                    ballots[place] = _ballot(model, data, frames[place])
             token = data.source.tokens[index]
-            voted = vote(ballots[own], others, model.settings.input.grid, settings)
+            voted = vote(ballots[own], [ballots[p] for p in asked[own]], model.settings.input.grid, settings)
             write_voted(folder, token, voted)
+            ballots = {place: ballot for place, ballot in ballots.items() if last[place] > own}
             yield token
 
 
