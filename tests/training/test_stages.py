@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from ugocc.adaptation.voted import read_free
 from ugocc.data.batch import Batch
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.depth_maps import depth_files
+from ugocc.data.frame import Frame, FrameSource
 from ugocc.data.source import open_fleet
 from ugocc.data.synthetic.build import RenderSettings
 from ugocc.data.transforms import AugmentSettings
@@ -308,6 +310,36 @@ def test_several_re_rendered_samples_of_a_visit_are_different_ones(tiny_fleets: 
     assert len([file for file in (tmp_path / "cache").rglob("*.safetensors") if file.parent.name == "transferred"]) == 2
     with pytest.raises(DataError, match=r"samples.*1 to 3, the versions"):
         RigTransferSettings(samples=4)
+
+
+def test_frames_without_lidar_are_not_re_rendered(tiny_fleets: Path, tmp_path: Path) -> None:
+    inputs = _recipe(tiny_fleets, tmp_path / "run").model.input
+    frames = open_fleet(tiny_fleets / "six", "train", "six")
+    rigs = [rig_of_frame(open_fleet(tiny_fleets / "five", "train", "five")[0], inputs.height, inputs.width)]
+    settings = RigTransferSettings(share=1.0)
+    some = FrameDataset(_Blind(frames, {0}), inputs)
+    data = TransferredDataset(some, rigs, settings)
+    assert [bool(data.chosen_versions((index, 0))) for index in (0, 1)] == [False, True]
+    assert torch.equal(data[0, 0].images, some[0, 0].images)
+    with pytest.raises(DataError, match=r"lidar: found none in any frame.*rig_transfer\.share 0"):
+        TransferredDataset(FrameDataset(_Blind(frames, set(range(len(frames)))), inputs), rigs, settings)
+
+
+class _Blind:
+    """Frames of which some have no lidar."""
+
+    def __init__(self, frames: FrameSource, blind: set[int]) -> None:
+        self.fleet, self.tokens, self._frames, self._blind = frames.fleet, frames.tokens, frames, blind
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Frame:
+        frame = self._frames[index]
+        return replace(frame, lidar=None) if index in self._blind else frame
 
 
 def test_re_rendered_frames_that_the_disk_has_no_room_for_are_not_begun(

@@ -98,6 +98,9 @@ class TransferredDataset(Dataset[Batch]):
         self._kept: OrderedDict[int, SourceViews] = OrderedDict()
         if settings.share and settings.depth_maps is not None:
             check_depth_maps(settings.depth_maps, source.source)
+        elif settings.share and not any(self._has_depth(index) for index in range(len(source))):
+            wanted = "lidar of the labelled fleet to re-render it (or rig_transfer.depth_maps, or rig_transfer.share 0)"
+            raise DataError(source.source.fleet, "lidar", "none in any frame", wanted)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -112,10 +115,11 @@ class TransferredDataset(Dataset[Batch]):
         return collate([self.source.augmented(one, (*item, place), flip) for place, one in enumerate(made)])
 
     def chosen_versions(self, item: tuple[int, int]) -> list[int]:
-        """Which versions of a frame a sample (index, visit) shows; none for the frame as recorded."""
+        """Which versions of a frame a sample (index, visit) shows; none for the frame as recorded, as one without lidar
+        always is."""
         index, visit = item
         lot = np.random.default_rng((self.source.seed, visit, index, 1))
-        again = lot.random() < self.settings.share
+        again = lot.random() < self.settings.share and self._has_depth(index)
         return lot.permutation(self.settings.versions)[: self.settings.samples].tolist() if again else []
 
     def versions(self, index: int, numbers: Sequence[int]) -> list[Prepared]:
@@ -144,6 +148,9 @@ class TransferredDataset(Dataset[Batch]):
         if found is None:
             found = self._before[index] = self._driven_before(index)
         return found
+
+    def _has_depth(self, index: int) -> bool:
+        return self.settings.depth_maps is not None or self.source.frame(index).lidar is not None
 
     def _driven_before(self, index: int) -> list[int]:
         wanted = sorted(self.settings.rerender.look_back)
