@@ -280,7 +280,8 @@ def step_seconds(name: str, size: str) -> float:
         began = time.monotonic()
         with torch.autocast("cpu", torch.bfloat16):
             prediction = model(batch)
-        losses = supervised_losses(prediction, batch, recipe.occupancy_loss, recipe.depth_loss, recipe.semantic_loss)
+        weights = (recipe.occupancy_loss, recipe.depth_loss, recipe.semantic_loss)
+        losses = supervised_losses(prediction, batch, *weights, model.settings.input.grid)
         torch.stack(list(losses.values())).sum().backward()
     return time.monotonic() - began
 

@@ -120,9 +120,8 @@ class Adaptation(LightningModule):
 
     def _source_losses(self, prediction: Prediction, moments: Moments) -> dict[str, Tensor]:
         recipe = self.recipe
-        terms = supervised_losses(
-            prediction, moments.now, recipe.occupancy_loss, recipe.depth_loss, recipe.semantic_loss
-        )
+        losses = (recipe.occupancy_loss, recipe.depth_loss, recipe.semantic_loss)
+        terms = supervised_losses(prediction, moments.now, *losses, self.model.settings.input.grid)
         return terms | self._photometric(prediction, moments, "source")
 
     def _target_losses(

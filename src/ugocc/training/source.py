@@ -17,9 +17,12 @@ from ugocc.data.batch import Batch
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
 from ugocc.data.transforms import AugmentSettings
+from ugocc.geometry.grid import VoxelGrid
+from ugocc.labels import UNKNOWN
 from ugocc.losses.depth import DepthLossSettings, depth_loss
 from ugocc.losses.occupancy import OccupancyLossSettings, occupancy_loss
-from ugocc.losses.semantics import SemanticLossSettings, semantic_loss
+from ugocc.losses.seen_labels import seen_labels
+from ugocc.losses.semantics import SemanticLossSettings, downsample_labels, semantic_loss
 from ugocc.models.assemble import build_model, model_settings
 from ugocc.models.prediction import Prediction
 from ugocc.models.settings import ModelSettings
@@ -87,9 +90,9 @@ class SourceTraining(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Sum of the losses of one batch."""
         torch.manual_seed(step_seed(self.recipe.run.seed, self.global_step, self.global_rank))
-        terms = supervised_losses(
-            self.model(batch), batch, self.recipe.occupancy_loss, self.recipe.depth_loss, self.recipe.semantic_loss
-        )
+        recipe = self.recipe
+        losses = (recipe.occupancy_loss, recipe.depth_loss, recipe.semantic_loss)
+        terms = supervised_losses(self.model(batch), batch, *losses, recipe.model.input.grid)
         total = check_finite(terms, batch.tokens)
         self.log("loss", total.detach(), batch_size=batch.size)
         self.log_dict({f"loss/{k}": v.detach() for k, v in terms.items()}, batch_size=batch.size)
@@ -110,13 +113,22 @@ def supervised_losses(
     occupancy: OccupancyLossSettings,
     depth: DepthLossSettings,
     semantics: SemanticLossSettings,
+    grid: VoxelGrid,
 ) -> dict[str, Tensor]:
-    """Weighted losses of a prediction against the labels and lidar of a batch, by name."""
+    """Weighted losses of a prediction against the labels and lidar of a batch, by name.
+
+    The 2D semantics of samples without 2D labels learn what is seen of the volumes.
+    """
     terms = occupancy_loss(prediction.occupancy, batch, occupancy)
     if prediction.depth_logits is not None:
         terms["depth"] = depth_loss(prediction, batch, depth)
     if prediction.semantics_2d is not None and semantics.weight:
-        terms["semantics"] = semantic_loss(prediction.semantics_2d, batch.semantics_2d, semantics)
+        size = (prediction.semantics_2d.shape[-2], prediction.semantics_2d.shape[-1])
+        labels = downsample_labels(batch.semantics_2d, size, semantics.downsample)
+        bare = (labels == UNKNOWN).flatten(1).all(dim=1)
+        if bare.any():
+            labels = torch.where(bare[:, None, None, None], seen_labels(batch, size, grid), labels)
+        terms["semantics"] = semantic_loss(prediction.semantics_2d, labels, semantics)
     return terms
 
 

@@ -1,0 +1,79 @@
+"""2D labels of a fleet that has none: what its cameras should see of the occupancy labels.
+
+Maps of 2D classes are rare: nuScenes has none, and own recordings seldom do. Along the ray through the middle of every
+cell of a picture the first voxel that is not free says what the cell shows. Voxels are larger than what is in them: a
+surface lies in the middle of its voxel on average, so a ray meets it half a voxel below the upper face, after it has
+been in voxels that are not free for half an edge. Sky and what is beyond the volume stay unknown.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ugocc.data.batch import Batch, exact_product
+from ugocc.geometry.grid import VoxelGrid
+from ugocc.labels import FREE, UNKNOWN
+
+NEAR: Final = 1.0
+"""Metres along the optical axis before which nothing is looked at: that is where the own car is."""
+
+STEPS_PER_VOXEL: Final = 4
+"""Places at which a ray looks, per edge of a voxel."""
+
+DEPTH: Final = 0.5
+"""Edges of a voxel that a surface lies below the faces of its voxel."""
+
+
+@torch.no_grad()
+def seen_labels(batch: Batch, map_size: tuple[int, int], grid: VoxelGrid) -> Tensor:
+    """Classes that cells of the pictures show, by the occupancy labels of a batch.
+
+    Args:
+        batch: labelled samples, moved and mirrored as they are.
+        map_size: rows h and columns w of cells that tile the network's images.
+        grid: of the labels.
+
+    Returns:
+        (B, N, h, w) uint8 classes 0-8; 255 where the ray leaves the volume, meets something unknown first, or the cell
+        shows something other than the world.
+    """
+    (rows, columns), (height, width) = map_size, batch.images.shape[-2:]
+    like = batch.intrinsics
+    v = (torch.arange(rows, device=like.device) + 0.5) * (height / rows) - 0.5
+    u = (torch.arange(columns, device=like.device) + 0.5) * (width / columns) - 0.5
+    pixels = torch.stack([u.repeat(rows), v.repeat_interleave(columns), torch.ones(rows * columns).to(u)], dim=-1)
+    volume_T_camera = batch.volume_T_camera()
+    rays = exact_product(volume_T_camera[..., :3, :3], torch.linalg.inv(batch.pixel_intrinsics()))
+    directions = exact_product(pixels.to(like), rays.mT)  # (B, N, h w, 3) for one metre along the optical axis
+    origins = volume_T_camera[..., None, :3, 3] + NEAR * directions
+    directions = F.normalize(directions, dim=-1) * (grid.voxel_size / STEPS_PER_VOXEL)
+
+    up = torch.tensor([0.0, 0.0, DEPTH * grid.voxel_size], device=like.device)
+    labels = torch.full(directions.shape[:-1], FREE, dtype=torch.uint8, device=like.device)
+    within = torch.zeros_like(labels, dtype=torch.int32)
+    farthest = sum(edge**2 for edge in grid.shape) ** 0.5
+    for step in range(int(STEPS_PER_VOXEL * farthest) + 1):
+        points = origins + step * directions
+        here = _classes_at(points, batch.occupancy, grid)
+        solid = (here != FREE) & (_classes_at(points + up, batch.occupancy, grid) != FREE)
+        within = torch.where(solid, within + 1, 0)
+        labels = torch.where((labels == FREE) & (within > DEPTH * STEPS_PER_VOXEL), here, labels)
+    shown = batch.pixel_mask.unflatten(-1, (columns, -1)).unflatten(-3, (rows, -1)).all(dim=-1).all(dim=-2)
+    shown &= batch.camera_mask[..., None, None]
+    labels = labels.masked_fill(labels == FREE, UNKNOWN).unflatten(-1, map_size)
+    return labels.masked_fill(~shown, UNKNOWN)
+
+
+def _classes_at(points: Tensor, volumes: Tensor, grid: VoxelGrid) -> Tensor:
+    """(B, N, P) classes of volumes (B, X, Y, Z) at points (B, N, P, 3), free outside."""
+    lower = torch.tensor(grid.lower, dtype=points.dtype, device=points.device)
+    shape = torch.tensor(grid.shape, device=points.device)
+    cell = torch.floor((points - lower) / grid.voxel_size).long()
+    inside = ((cell >= 0) & (cell < shape)).all(dim=-1)
+    x, y, z = torch.where(inside[..., None], cell, 0).unbind(-1)
+    place = (x * grid.shape[1] + y) * grid.shape[2] + z
+    return torch.where(inside, volumes.flatten(1).gather(1, place.flatten(1)).view(place.shape), FREE)
