@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ugocc.adaptation.late_rays import NEAR, SLACK, free_factor, stopping_ratios
+from ugocc.adaptation.late_rays import SLACK, free_factor, stopping_ratios
 from ugocc.adaptation.views import Views, cell_pixels
+from ugocc.geometry.camera import NEAR
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.labels import BUILDING, FREE
 

@@ -11,9 +11,10 @@ from ugocc.data.batch import Batch
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
 from ugocc.data.transforms import AugmentSettings
+from ugocc.geometry.camera import NEAR
 from ugocc.geometry.grid import OCC3D_GRID, VoxelGrid
 from ugocc.labels import FREE, UNKNOWN
-from ugocc.losses.seen_labels import NEAR, seen_labels
+from ugocc.losses.seen_labels import seen_labels
 from ugocc.losses.semantics import SemanticLossSettings, downsample_labels
 from ugocc.models.assemble import build_model, model_settings
 from ugocc.training.source import source_recipe, supervised_losses

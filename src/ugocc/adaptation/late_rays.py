@@ -14,11 +14,9 @@ from torch import Tensor
 
 from ugocc.adaptation.rendering import crossing, pixel_rays
 from ugocc.adaptation.views import Views, cell_pixels
+from ugocc.geometry.camera import NEAR
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.labels import FREE
-
-NEAR: Final = 1.0
-"""Metres along the optical axis before which nothing is looked at: that is where the own car is."""
 
 SLACK: Final = 1.0
 """Voxels behind its depth by which a ray has to be stopped."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ugocc.adaptation.views import Evidence, Views, cell_pixels, cells_visible
 from ugocc.errors import DataError
+from ugocc.geometry.camera import NEAR
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.labels import BUILDING, FREE, PEDESTRIAN, TRAFFIC_OBJECT, TWO_WHEELER, UNKNOWN, VEHICLE
 
@@ -28,7 +29,7 @@ class RenderSettings:
 
     step: float = 0.4
     """Metres between samples of a ray, at most 0.4."""
-    near: float = 1.0
+    near: float = NEAR
     """Metres along the optical axis before which nothing is sampled: that is where the own car is."""
     rays: int = 256
     """Rays per camera and step of training, drawn at random from those with a pseudo-label."""

@@ -6,12 +6,17 @@ nuScenes calibration. Camera axes: x right, y down, z forward.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ugocc.errors import DataError
 
 Array = NDArray[np.float64]
+
+NEAR: Final = 1.0
+"""Metres along the optical axis before which rays meet nothing but the own car."""
 
 
 def check_intrinsics(matrix: ArrayLike, where: object, field: str) -> Array:

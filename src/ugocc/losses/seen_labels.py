@@ -15,11 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ugocc.data.batch import Batch, exact_product
+from ugocc.geometry.camera import NEAR
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.labels import FREE, UNKNOWN
-
-NEAR: Final = 1.0
-"""Metres along the optical axis before which nothing is looked at: that is where the own car is."""
 
 STEPS_PER_VOXEL: Final = 4
 """Places at which a ray looks, per edge of a voxel."""
