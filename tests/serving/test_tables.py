@@ -15,6 +15,7 @@ from ugocc.serving.tables import (
     TableSettings,
     checkpoint_table,
     class_means,
+    listed_rows,
     model_table,
     ring_table,
     rows_of,
@@ -37,6 +38,12 @@ def test_rows_come_from_files_at_any_depth_in_the_order_of_tables(tmp_path: Path
         ("oracle", "five"),
         ("source-only", "six"),
     ]
+
+
+def test_tables_leave_out_the_oracle_away_from_the_fleet_whose_labels_it_had(tmp_path: Path) -> None:
+    write_results(tmp_path / "a" / "a.json", [_row("oracle", "five", "five"), _row("oracle", "five", "six")])
+    write_results(tmp_path / "a" / "b.json", [_row("full", "six", "five")])
+    assert [(r.variant, r.eval_fleet) for r in listed_rows(tmp_path / "a")] == [("full", "five"), ("oracle", "five")]
 
 
 def test_blocks_are_rewritten_and_missing_results_are_named(tmp_path: Path) -> None:

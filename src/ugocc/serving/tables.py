@@ -65,16 +65,16 @@ def write_tables(settings: TableSettings) -> None:
 def _write_tables(settings: TableSettings, page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for name in re.findall(r"<!-- results:(\S+) -->", text):
-        text = replace_block(text, f"results:{name}", markdown_table(rows_of(settings.results / name)))
+        text = replace_block(text, f"results:{name}", markdown_table(listed_rows(settings.results / name)))
     for name in re.findall(r"<!-- gaps:(\S+) -->", text):
         block = gap_table({folder.name: rows_of(folder) for folder in _directions(settings.results / name)})
         text = replace_block(text, f"gaps:{name}", block)
     for name in re.findall(r"<!-- plots:(\S+) -->", text):
         text = replace_block(text, f"plots:{name}", plots_of(settings, name, page))
     for name in re.findall(r"<!-- rings:(\S+) -->", text):
-        text = replace_block(text, f"rings:{name}", ring_table(rows_of(settings.results / name)))
+        text = replace_block(text, f"rings:{name}", ring_table(listed_rows(settings.results / name)))
     for name in re.findall(r"<!-- checkpoints:(\S+) -->", text):
-        text = replace_block(text, f"checkpoints:{name}", checkpoint_table(rows_of(settings.results / name)))
+        text = replace_block(text, f"checkpoints:{name}", checkpoint_table(listed_rows(settings.results / name)))
     for name in re.findall(r"<!-- models:(\S+) -->", text):
         text = replace_block(text, f"models:{name}", model_table(settings.results / name))
     for name in re.findall(r"<!-- recipes:(\S+) -->", text):
@@ -233,6 +233,15 @@ def rows_of(folder: Path) -> list[Row]:
     if not rows:
         raise DataError(folder, "results", "no rows", "result files of a command that measures")
     return sorted(rows, key=order)
+
+
+def listed_rows(folder: Path) -> list[Row]:
+    """The rows of a folder without those of oracles away from home: the other direction's source-only, said twice.
+
+    Raises:
+        DataError: there are none.
+    """
+    return [row for row in rows_of(folder) if row.variant != "oracle" or row.eval_fleet == row.train_fleet]
 
 
 def order(row: Row) -> tuple[str, bool, int, str]:
