@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ugocc.errors import DataError
-from ugocc.gaps import gap_closed, gap_table
+from ugocc.gaps import gap_closed, gap_table, ingredient_table
 from ugocc.results import Row
 
 
@@ -54,3 +54,18 @@ def test_without_a_bar_there_is_no_share_and_a_folder_must_name_a_direction() ->
     assert lines["full"]["of plain gap"] == "-"
     with pytest.raises(DataError, match="SOURCE-TARGET"):
         gap_table({"six": ROWS})
+
+
+def test_what_an_ingredient_is_worth_is_told_seed_by_seed() -> None:
+    rows = [*ROWS, row("full", "six", "five", 32.0, seed=1), row("without depth", "six", "five", 29.0)]
+    rows += [row("without depth", "six", "five", 28.0, seed=1), row("without depth", "six", "six", 42.0)]
+    rows += [row("without depth", "six", "six", 43.0, seed=1), row("without semantics", "six", "five", 31.0, seed=5)]
+    head, _, *lines = ingredient_table({"six-five": rows}).splitlines()
+    assert head.count("against full") == 2
+    assert lines == [
+        "| six to five | m | without depth | test | 2 | 28.5 ± 0.5 | -2.5 ± 1.5 | 42.5 ± 0.5 | - |",
+        "| six to five | m | without semantics | test | 1 | 31.0 | - | - | - |",
+    ]
+    assert "without depth" not in gap_table({"six-five": rows})
+    with pytest.raises(DataError, match="SOURCE-TARGET"):
+        ingredient_table({"six": ROWS})

@@ -13,7 +13,7 @@ from typing import Final
 
 from ugocc.errors import DataError
 from ugocc.extras import EXTRAS
-from ugocc.gaps import gap_table
+from ugocc.gaps import gap_table, ingredient_table
 from ugocc.labels import CLASSES
 from ugocc.output import reporting
 from ugocc.results import VARIANTS, Row, markdown_table, read_results, replace_block, write_text
@@ -38,11 +38,11 @@ class TableSettings:
     )
     """Pages with ``<!-- results:NAME -->`` ... ``<!-- /results:NAME -->`` blocks; NAME is a folder of ``results``
     whose result files, at any depth, become one table. A block ``gaps:NAME`` says how much of the distance to the
-    oracle every variant closes, ``plots:NAME`` draws the classes, and ``rings:NAME`` says how good it is near and far;
-    the folders in NAME are directions, SOURCE-TARGET. ``checkpoints:NAME`` lists every checkpoint by what it is, scores
-    and costs, ``models:NAME`` the networks and what they cost, ``recipes:NAME`` and ``steps:NAME`` what the full-size
-    recipes would take and what was run of them, ``sizes:NAME`` what parts of an installation
-    weigh."""
+    oracle a method closes, ``ingredients:NAME`` what it loses without each of its parts, ``plots:NAME`` draws the
+    classes, and ``rings:NAME`` says how good it is near and far; the folders in NAME are directions, SOURCE-TARGET.
+    ``checkpoints:NAME`` lists every checkpoint by what it is, scores and costs, ``models:NAME`` the networks and what
+    they cost, ``recipes:NAME`` and ``steps:NAME`` what the full-size recipes would take and what was run of them,
+    ``sizes:NAME`` what parts of an installation weigh."""
     images: Path = Path("docs/images")
     """Folder for the pictures of ``plots`` blocks."""
     json: bool = False
@@ -69,6 +69,9 @@ def _write_tables(settings: TableSettings, page: Path) -> None:
     for name in re.findall(r"<!-- gaps:(\S+) -->", text):
         block = gap_table({folder.name: rows_of(folder) for folder in _directions(settings.results / name)})
         text = replace_block(text, f"gaps:{name}", block)
+    for name in re.findall(r"<!-- ingredients:(\S+) -->", text):
+        block = ingredient_table({folder.name: rows_of(folder) for folder in _directions(settings.results / name)})
+        text = replace_block(text, f"ingredients:{name}", block)
     for name in re.findall(r"<!-- plots:(\S+) -->", text):
         text = replace_block(text, f"plots:{name}", plots_of(settings, name, page))
     for name in re.findall(r"<!-- rings:(\S+) -->", text):
