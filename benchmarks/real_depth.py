@@ -1,6 +1,6 @@
 """Does the photometric loss teach depth on real pictures? Three frames a second apart, six cameras, no lidar.
 
-    python benchmarks/real_depth.py --data ../shared/real
+    python benchmarks/real_depth.py --data DIR
 
 A network that starts from random weights is trained on three real consecutive frames with nothing but the photometric
 loss and its smoothness, and is then measured against the lidar of those frames. Lidar is only opened by the
@@ -269,7 +269,7 @@ NETWORKS: Final = ("untrained", "trained", "trained, pictures at full size only"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/real"), help="folder that holds ddad/scene_02_f0")
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds ddad/scene_02_f0")
     parser.add_argument("--out", type=Path, default=Path("results/real-depth/results.json"), help="result file")
     parser.add_argument("--picture", type=Path, default=Path("docs/images/real-depth.png"), help="picture to write")
     parser.add_argument("--page", type=Path, default=Path("docs/self-supervised-depth.md"), help="page with the table")

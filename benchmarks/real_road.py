@@ -1,6 +1,6 @@
 """Is the road where the road is? Models that have only ever seen rendered towns, on real pictures.
 
-    python benchmarks/real_road.py --data ../shared/real
+    python benchmarks/real_road.py --data DIR
 
 Real frames of two rigs are predicted as ``ugocc predict`` does it, with batch-norm statistics of the rig's own frames.
 Ground that is known from elsewhere is then looked up in the predicted volume: lidar returns within 0.3 m of the ground

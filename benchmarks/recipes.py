@@ -1,6 +1,6 @@
 """Does every full-size recipe run, what does a step of it cost, and what would the whole of it take on GPUs?
 
-    python benchmarks/recipes.py --data ../shared/real
+    python benchmarks/recipes.py --data DIR
 
 Every recipe is run on the CPU at its full size for two optimisation steps per stage, one sample a step, in a process of
 its own: the networks, losses, stages and readers are the recipe's; batch size, number of steps, device and the
