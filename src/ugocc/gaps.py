@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean, pstdev
 
 from ugocc.errors import DataError
@@ -17,8 +17,8 @@ FULL = "full"
 MAIN = (PLAIN, STRONG, "rig-transfer source-only", FULL, ORACLE)
 """Variants of the table of gaps; the others say what an ingredient is worth."""
 
-Scores = dict[tuple[str, str, str, str], dict[int, float]]
-"""mIoU by seed, by (model, split, variant, fleet that is scored)."""
+Scores = dict[tuple[str, str], dict[int, float]]
+"""mIoU by seed, by variant and the fleet that is scored."""
 
 
 def gap_closed(score: float, baseline: float, bar: float) -> float | None:
@@ -38,25 +38,20 @@ def gap_table(directions: Mapping[str, Iterable[Row]]) -> str:
     Raises:
         DataError: a name that is no direction.
     """
-    head = ["direction", "model", "variant", "split", "seeds", "mIoU, target", "of plain gap", "of strong gap"]
-    head += ["mIoU, source", "against source-only"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * 4 + "--:|" * (len(head) - 4)]
-    for direction, rows in directions.items():
-        source, target = _fleets(direction)
-        scores = _scores(rows)
-        for model, split in sorted({key[:2] for key in scores}):
-            for variant in MAIN:
-                at = {fleet: scores.get((model, split, variant, fleet), {}) for fleet in (source, target)}
-                if not at[target]:
-                    continue
-                bars = {name: scores.get((model, split, name, target), {}) for name in (PLAIN, STRONG, ORACLE)}
-                seeds = _common(at[target], *(b for b in bars.values() if b))
-                plain_at_home = scores.get((model, split, PLAIN, source), {})
-                cells = [direction.replace("-", " to "), model, variant, split, str(len(seeds))]
-                cells += [_spread([at[target][s] for s in seeds])]
-                cells += [_share(at[target], bars[name], bars[ORACLE], seeds) for name in (PLAIN, STRONG)]
-                cells += _against(at[source], plain_at_home, _common(at[source], plain_at_home) or list(at[source]))
-                lines.append("| " + " | ".join(cells) + " |")
+    columns = ["mIoU, target", "of plain gap", "of strong gap", "mIoU, source", "against source-only"]
+    lines = _head(columns)
+    for names, source, target, scores in _networks(directions):
+        for variant in MAIN:
+            at = {fleet: scores.get((variant, fleet), {}) for fleet in (source, target)}
+            if not at[target]:
+                continue
+            bars = {name: scores.get((name, target), {}) for name in (PLAIN, STRONG, ORACLE)}
+            seeds = _common(at[target], *(b for b in bars.values() if b))
+            cells = [_spread([at[target][s] for s in seeds])]
+            cells += [_share(at[target], bars[name], bars[ORACLE], seeds) for name in (PLAIN, STRONG)]
+            plain_at_home = scores.get((PLAIN, source), {})
+            cells += _against(at[source], plain_at_home, _common(at[source], plain_at_home))
+            lines.append(_line(names, variant, seeds, cells))
     return "\n".join(lines) + "\n"
 
 
@@ -72,38 +67,43 @@ def ingredient_table(directions: Mapping[str, Iterable[Row]]) -> str:
     Raises:
         DataError: a name that is no direction.
     """
-    head = ["direction", "model", "variant", "split", "seeds", "mIoU, target", "against full", "mIoU, source"]
-    head += ["against full"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * 4 + "--:|" * (len(head) - 4)]
-    for direction, rows in directions.items():
-        source, target = _fleets(direction)
-        scores = _scores(rows)
-        for model, split in sorted({key[:2] for key in scores}):
-            for variant in VARIANTS:
-                at_target = scores.get((model, split, variant, target), {})
-                if variant in (PLAIN, STRONG, ORACLE, FULL) or not at_target:
-                    continue
-                seeds = _common(at_target, scores.get((model, split, FULL, target), {}))
-                cells = [direction.replace("-", " to "), model, variant, split, str(len(seeds))]
-                for fleet in (target, source):
-                    of_fleet = scores.get((model, split, variant, fleet), {})
-                    cells += _against(of_fleet, scores.get((model, split, FULL, fleet), {}), seeds, spread=True)
-                lines.append("| " + " | ".join(cells) + " |")
+    lines = _head(["mIoU, target", "against full", "mIoU, source", "against full"])
+    for names, source, target, scores in _networks(directions):
+        for variant in VARIANTS:
+            at_target = scores.get((variant, target), {})
+            if variant in (PLAIN, STRONG, ORACLE, FULL) or not at_target:
+                continue
+            seeds = _common(at_target, scores.get((FULL, target), {}))
+            cells = []
+            for fleet in (target, source):
+                of_full = scores.get((FULL, fleet), {})
+                cells += _against(scores.get((variant, fleet), {}), of_full, seeds, spread=True)
+            lines.append(_line(names, variant, seeds, cells))
     return "\n".join(lines) + "\n"
 
 
-def _fleets(direction: str) -> tuple[str, str]:
-    names = direction.split("-")
-    if len(names) != 2:
-        raise DataError("results", "direction", direction, "a folder named SOURCE-TARGET")
-    return names[0], names[1]
+def _networks(directions: Mapping[str, Iterable[Row]]) -> Iterator[tuple[tuple[str, str, str], str, str, Scores]]:
+    """Of every direction, model and split: these three as a table names them, source, target, and all scores."""
+    for direction, rows in directions.items():
+        fleets = direction.split("-")
+        if len(fleets) != 2:
+            raise DataError("results", "direction", direction, "a folder named SOURCE-TARGET")
+        found: dict[tuple[str, str], Scores] = {}
+        for row in rows:
+            of_network = found.setdefault((row.model, row.split), {})
+            of_network.setdefault((row.variant, row.eval_fleet), {})[row.seed] = row.miou
+        for model, split in sorted(found):
+            yield (direction.replace("-", " to "), model, split), fleets[0], fleets[1], found[model, split]
 
 
-def _scores(rows: Iterable[Row]) -> Scores:
-    scores: Scores = {}
-    for row in rows:
-        scores.setdefault((row.model, row.split, row.variant, row.eval_fleet), {})[row.seed] = row.miou
-    return scores
+def _head(columns: Sequence[str]) -> list[str]:
+    head = ["direction", "model", "variant", "split", "seeds", *columns]
+    return ["| " + " | ".join(head) + " |", "|" + "---|" * 4 + "--:|" * (len(head) - 4)]
+
+
+def _line(names: tuple[str, str, str], variant: str, seeds: Sequence[int], cells: Sequence[str]) -> str:
+    direction, model, split = names
+    return "| " + " | ".join([direction, model, variant, split, str(len(seeds)), *cells]) + " |"
 
 
 def _common(first: Mapping[int, float], *others: Mapping[int, float]) -> list[int]:
