@@ -129,7 +129,7 @@ def _against(
     if not all(seed in other for seed in seeds):
         return [values, "-"]
     differences = [score[seed] - other[seed] for seed in seeds]
-    return [values, _spread(differences, "+.1f") if spread else f"{fmean(differences):+.1f}"]
+    return [values, _spread(differences, "+z.1f") if spread else f"{fmean(differences):+z.1f}"]
 
 
 def _spread(values: Sequence[float], form: str = ".1f") -> str:
