@@ -6,7 +6,8 @@
         --split test --out results/dense-depth/six-five-seed-0.json
 
 Takes the recipe of a run of any stage of adaptation, whatever it started from included, changes what ``--change`` says,
-trains beside the run (resumable, as every training) and evaluates both models on both fleets. ``--dense-depth`` changes
+trains beside the run (resumable, as every training) and evaluates both models on both fleets. What the fleet classifier
+of each got right over the second half of its steps is printed, where there is one. ``--dense-depth`` changes
 what source frames are re-rendered from: the depth that the embedded nuScenes fleet was rendered with, in place of
 completed lidar.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import yaml
@@ -31,6 +33,7 @@ from ugocc.training.adapt_settings import AdaptRecipe
 from ugocc.training.checkpoint import load_model, read_card
 from ugocc.training.progress import progress_callback
 from ugocc.training.stages import train_adapt
+from ugocc.viz.report.curves import read_curves
 
 
 def main() -> None:
@@ -66,7 +69,11 @@ def main() -> None:
             row = evaluate(network, data, about, split=options.split, callbacks=[progress])
             rows.append(replace(row, variant=f"{row.variant}, {what}"))
     write_results(options.out, rows, recipe)
-    print(f"\n{markdown_table(rows)}\n{options.out}")
+    print(f"\n{markdown_table(rows)}")
+    for what, run in {"as it was": options.run, label: changed.parent}.items():
+        if curve := read_curves(run).get("domain_accuracy"):
+            print(f"{what}: fleets told apart in {fmean(curve.values[len(curve.values) // 2 :]):.0%} of the samples")
+    print(options.out)
 
 
 def set_option(recipe: dict[str, Any], option: str, value: object) -> None:
