@@ -21,6 +21,7 @@ from ugocc.ablation import (
     result_file,
     run_variant,
 )
+from ugocc.bench.timing import measure
 from ugocc.errors import DataError
 from ugocc.gaps import gap_table
 from ugocc.models.assemble import build_model, model_settings
@@ -28,6 +29,7 @@ from ugocc.models.example import example_batch
 from ugocc.output import reporting
 from ugocc.provenance import code_digest, data_digest
 from ugocc.results import Row, markdown_table, read_results, write_text
+from ugocc.serving.predictor import default_device
 from ugocc.serving.report import KEYS, Story, reproduce_report, story_of
 from ugocc.serving.tables import order
 from ugocc.training.source import source_recipe, supervised_losses
@@ -271,19 +273,21 @@ def shared_run(job: Job) -> tuple[str, str, str, int]:
 
 @cache
 def step_seconds(name: str, size: str) -> float:
-    """Seconds of one supervised training step of a network, timed once."""
+    """Seconds of one supervised training step of a network on the device it would train on, timed once."""
+    print(f"timing a step of {name}, {size} size", flush=True)
     recipe = source_recipe(name, size)
-    model = build_model(model_settings(name, size)).train()
-    batch = example_batch(model.settings.input)
-    began = time.monotonic()
-    for _ in range(2):  # the first one warms up
-        began = time.monotonic()
-        with torch.autocast("cpu", torch.bfloat16):
+    device = torch.device(default_device())
+    model = build_model(model_settings(name, size)).to(device).train()
+    batch = example_batch(model.settings.input).to(device)
+    weights = (recipe.occupancy_loss, recipe.depth_loss, recipe.semantic_loss)
+
+    def step() -> None:
+        with torch.autocast(device.type, torch.bfloat16):
             prediction = model(batch)
-        weights = (recipe.occupancy_loss, recipe.depth_loss, recipe.semantic_loss)
         losses = supervised_losses(prediction, batch, *weights, model.settings.input.grid)
         torch.stack(list(losses.values())).sum().backward()
-    return time.monotonic() - began
+
+    return measure({"step": step}, device, runs=1, warm=1)["step"].median / 1000
 
 
 def clock(seconds: float) -> str:
