@@ -238,8 +238,8 @@ def fb_occ(size: str) -> ModelSettings:
 
 
 def ugocc(size: str) -> ModelSettings:
-    """UGOCC: FB-OCC made to adapt; in the smaller sizes every other cell of the ground plan looks back."""
-    return _with_attention("ugocc", fb_occ(size) if size == "full" else bevdet_occ(size))
+    """UGOCC: FB-OCC made to adapt."""
+    return _with_attention("ugocc", fb_occ(size))
 
 
 def ugocc_2d(size: str) -> ModelSettings:
