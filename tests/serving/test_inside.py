@@ -9,7 +9,7 @@ from ugocc.data.batch import Batch, collate
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
 from ugocc.errors import DataError
-from ugocc.models.assemble import OccupancyModel, build_model, model_settings
+from ugocc.models.assemble import OccupancyModel, build_model, model_settings, volume_shape
 from ugocc.models.deformable import deformable_sum
 from ugocc.models.semantic_attention import attend_in_windows
 from ugocc.serving.inside import glances, look_inside, query_at, window_attention
@@ -31,7 +31,7 @@ def test_looking_inside_changes_nothing_and_leaves_no_hook(model: OccupancyModel
     with torch.no_grad():
         assert torch.equal(inside.prediction.occupancy, model(batch).occupancy)
     assert not any(module._forward_hooks for module in model.modules())
-    x, y, _ = model.settings.input.grid.shape
+    x, y, _ = volume_shape(model.settings)
     assert inside.arrived.shape == (x, y)
     assert inside.lifted.shape == inside.refined.shape == (model.bev_channels, x, y)
     assert torch.equal(inside.refined, inside.prediction.bev[0])

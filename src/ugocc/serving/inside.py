@@ -26,7 +26,7 @@ class Inside:
     prediction: Prediction
     """What came out."""
     arrived: Tensor
-    """(X, Y) how much of the cameras' depth probabilities the lift put into each column of the volume."""
+    """(X, Y) how much of the cameras' depth probabilities the lift put into each column of the lifted volume."""
     lifted: Tensor
     """(C, X, Y) features as lifted, mean over z."""
     refined: Tensor
