@@ -257,11 +257,13 @@ def depth_picture(look: Look) -> Picture:
 def lift_picture(look: Look) -> Picture:
     """Where features go, what they are, and what the volume becomes."""
     arrived, inside = look.inside.arrived.numpy(), look.in_pictures
+    x, y = arrived.shape
+    seen = inside.reshape(x, inside.shape[0] // x, y, inside.shape[1] // y, -1).any(axis=(1, 3, 4))
     reached, size = arrived > 1e-3, 430
     panels = [
         ("depth that arrives in each cell", from_above(heat(np.log1p(4 * arrived)), size)),
         ("features as lifted", from_above(components(look.inside.lifted.numpy(), reached), size)),
-        ("after the attention", from_above(components(look.inside.refined.numpy(), inside.any(axis=2)), size)),
+        ("after the attention", from_above(components(look.inside.refined.numpy(), seen), size)),
         ("predicted classes", draw_bev(look.classes, look.grid, (size, size), mask=inside)),
     ]
     note = "From above, the car in the middle, forward up. Features: their first three principal components as colours."
