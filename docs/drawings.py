@@ -257,7 +257,7 @@ def depth_picture(look: Look) -> Picture:
 def lift_picture(look: Look) -> Picture:
     """Where features go, what they are, and what the volume becomes."""
     arrived, inside = look.inside.arrived.numpy(), look.in_pictures
-    x, y = arrived.shape
+    x, y = arrived.shape  # a lifted volume may be coarser than the grid of the classes
     seen = inside.reshape(x, inside.shape[0] // x, y, inside.shape[1] // y, -1).any(axis=(1, 3, 4))
     reached, size = arrived > 1e-3, 430
     panels = [
