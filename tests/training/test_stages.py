@@ -354,22 +354,23 @@ def test_re_rendered_frames_that_the_disk_has_no_room_for_are_not_begun(
         check_room(tmp_path, 15)
 
 
-def test_steady_leaves_recorded_volumes_where_they_are(
+def test_recorded_samples_have_changes_of_their_own_beside_re_rendered_ones(
     tiny_fleets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = _recipe(tiny_fleets, tmp_path / "run", "--optim.steps=1", "--earlier.source_steps=0")
-    recipe = replace(recipe, rig_transfer=replace(recipe.rig_transfer, share=1.0, beside=True))
-    moved = replace(recipe, augment=AugmentSettings(bev_flip_x=0.0, bev_flip_y=0.0, bev_turn=20.0))
+    beside = replace(recipe.rig_transfer, share=1.0, beside=True)
+    still = AugmentSettings(bev_flip_x=0.0, bev_flip_y=0.0)
+    moved = replace(recipe, augment=replace(still, bev_turn=20.0))
     seen: list[Pair] = []
     step = adapt.Adaptation.training_step
     monkeypatch.setattr(adapt.Adaptation, "training_step", lambda *a: (seen.append(a[1]), step(*a))[1])
-    for steady in (False, True):
-        folder = tmp_path / str(steady)
-        train_adapt(replace(moved, steady=steady, run=replace(recipe.run, folder=folder)))
-    for pair, still in zip(seen, (False, True), strict=True):
-        recorded, transferred = (moments.now.bev_T_ego[0] for moments in pair.sources)
-        assert torch.equal(recorded, torch.eye(4)) == still
-        assert not torch.equal(transferred, torch.eye(4))
+    for number, (recorded, rig_transfer) in enumerate(
+        [(None, beside), (still, beside), (still, replace(beside, share=0.0))]
+    ):
+        run = replace(recipe.run, folder=tmp_path / str(number))
+        train_adapt(replace(moved, recorded=recorded, rig_transfer=rig_transfer, run=run))
+    stay = [[torch.equal(moments.now.bev_T_ego[0], torch.eye(4)) for moments in pair.sources] for pair in seen]
+    assert stay == [[False, False], [True, False], [False]]
 
 
 def test_volumes_of_re_rendered_samples_are_mirrored_and_those_of_recorded_ones_are_not(

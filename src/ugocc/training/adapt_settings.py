@@ -86,10 +86,9 @@ class AdaptRecipe:
     teacher's own 2D semantics are used."""
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     """Changes of the source's samples."""
-    steady: bool = False
-    """Leave the volumes of recorded samples of the source where and as large as they are (no ``augment.bev_turn``,
-    ``bev_shift`` and ``bev_scale``), and move only re-rendered ones: for a last stage that is to end at home on the
-    source as well."""
+    recorded: AugmentSettings | None = None
+    """Changes of the source's samples as recorded, where there are re-rendered ones too; null: those of ``augment``.
+    Re-rendered ones teach what other rigs and roads look like, so the recorded one can stay what it is at home."""
     rig_transfer: RigTransferSettings = field(default_factory=RigTransferSettings)
     """Source frames re-rendered for the target's rig."""
     strong_view: StrongViewSettings = field(default_factory=StrongViewSettings)

@@ -71,7 +71,7 @@ def stage_two(recipe: AdaptRecipe, start: Path | None, folder: Path) -> AdaptRec
         target=recipe.target,
         occupancy_loss=stage.occupancy_loss if start is None else recipe.occupancy_loss,
         augment=recipe.augment,
-        steady=recipe.steady,
+        recorded=recipe.recorded,
         rig_transfer=recipe.rig_transfer,
         photometric=recipe.photometric,
         references=recipe.references,

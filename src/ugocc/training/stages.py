@@ -146,9 +146,8 @@ def _train(task: Adaptation, source: FrameDataset, target: FrameDataset, clean_s
         task.teacher.load_state_dict(task.model.state_dict())
     around = recipe.looks_around
     recorded = source
-    if recipe.steady:
-        augment = replace(recipe.augment, bev_turn=0.0, bev_shift=0.0, bev_scale=0.0)
-        recorded = FrameDataset(source.source, source.settings, augment, cache=run.cache, seed=run.seed)
+    if recipe.recorded is not None and recipe.rig_transfer.share:
+        recorded = FrameDataset(source.source, source.settings, recipe.recorded, cache=run.cache, seed=run.seed)
     of_recorded = MomentDataset(recorded, around if recipe.weights.photometric_source else ())
     pairs = PairDataset(transferred, MomentDataset(target, around), of_recorded)
     order = PairOrder(of_source, StepOrder(len(target), size, run.seed + 1))
@@ -230,14 +229,16 @@ def adapt_recipe(name: str, size: str) -> AdaptRecipe:
     stage_one = source_recipe(name, size)
     model = adaptable(stage_one.model)
     augment = replace(stage_one.augment, bev_turn=10.0, bev_shift=3.0, bev_scale=0.15)
-    recipe = AdaptRecipe(model=model, augment=augment, occupancy_loss=stage_one.occupancy_loss)
+    # Recorded samples of the source are shown as plain training shows them.
+    recipe = AdaptRecipe(
+        model=model, augment=augment, recorded=stage_one.augment, occupancy_loss=stage_one.occupancy_loss
+    )
     if size == "full":
         return replace(recipe, optim=replace(stage_one.optim, steps=20_000, lr=2e-5))
     return replace(
         recipe,
         augment=replace(augment, colour=0.3, crop=0.15, scale=(-0.1, 0.15)),
         rig_transfer=RigTransferSettings(share=1.0, beside=True, samples=2, random=2, bev_flip=0.5),
-        steady=True,
         earlier=EarlierStages(1800, 100),
         weights=replace(recipe.weights, pseudo_labels=0.5, semantics=0.5, photometric_source=0.0),
         adversary=AdversarySettings(weight=0.05),
@@ -257,6 +258,7 @@ def source_stage(recipe: AdaptRecipe) -> AdaptRecipe:
         source=recipe.source,
         target=recipe.target,
         augment=recipe.augment,
+        recorded=recipe.recorded,
         rig_transfer=recipe.rig_transfer,
         occupancy_loss=recipe.occupancy_loss,
         depth_loss=recipe.depth_loss,
