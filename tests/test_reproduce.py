@@ -79,6 +79,17 @@ def test_results_of_other_code_or_data_are_not_mixed_in(reproduced: Path, tiny_f
     assert not (tmp_path / "runs").exists()
 
 
+def test_what_readers_keep_beside_a_fleet_is_not_its_data(tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "log.json").write_text("[]")
+    before = data_digest(tmp_path)
+    (tmp_path / ".ugocc").mkdir()
+    (tmp_path / ".ugocc" / "index.parquet").write_text("kept")
+    assert data_digest(tmp_path) == before
+    (tmp_path / "tables" / "log.json").write_text("[1]")
+    assert data_digest(tmp_path) != before
+
+
 def test_a_plan_trains_nothing(tiny_fleets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert reproduce(replace(_settings(tiny_fleets, tmp_path), plan=True)) == []
     assert "7 results, 7 missing" in capsys.readouterr().out

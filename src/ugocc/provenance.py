@@ -75,8 +75,12 @@ def imported(package: Path, entries: Iterable[str]) -> set[Path]:
 
 
 def data_digest(fleet: Path) -> str:
-    """SHA-256 over the names and sizes of all files of a fleet's folder."""
-    files = sorted(file for file in fleet.rglob("*") if file.is_file())
+    """SHA-256 over the names and sizes of all files of a fleet's folder, but for what readers keep in hidden ones."""
+    files = sorted(
+        file
+        for file in fleet.rglob("*")
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(fleet).parts)
+    )
     return _digest(fleet, files, lambda file: str(file.stat().st_size).encode())
 
 
