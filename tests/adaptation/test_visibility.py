@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ugocc.adaptation.views import Views, cell_at, cell_pixels, cells_visible, project, to_camera, voxel_centres
-from ugocc.adaptation.visibility import VisibilitySettings, in_pictures, seen_voxels, transmittance
+from ugocc.adaptation.visibility import VisibilitySettings, in_pictures, transmittance
 from ugocc.geometry.camera import project as project_numpy
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.geometry.rigid import BODY_T_OPTICAL, inverse, transform, yaw_matrix
@@ -208,15 +208,3 @@ def test_no_pairs():
 def test_centres_in_the_order_of_a_flat_grid():
     centres = voxel_centres(GRID, torch.zeros(1))
     assert centres.view(*GRID.shape, 3)[3, 7, 2].tolist() == pytest.approx([-8 + 2.8, -8 + 6.0, -1 + 2.0])
-
-
-def test_what_a_wall_hides_is_not_seen():
-    views, settings = make_views([0.0]), VisibilitySettings()
-    pictured = in_pictures(views, GRID).any_camera((1, *GRID.shape))
-    free = torch.ones(1, *GRID.shape)
-    assert torch.equal(seen_voxels(free, views, GRID, settings), pictured)
-    free[:, 15] = 0  # a wall across the way, 4 m ahead
-    seen = seen_voxels(free, views, GRID, settings)
-    assert torch.equal(seen[:, :16], pictured[:, :16])
-    assert pictured[:, 16:].any()
-    assert not seen[:, 16:].any()

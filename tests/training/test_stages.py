@@ -13,8 +13,6 @@ from safetensors.torch import load_file
 from ugocc.adaptation.rerender import RerenderSettings
 from ugocc.adaptation.rig import rig_of_frame
 from ugocc.adaptation.transferred import RigTransferSettings, TransferredDataset, check_room
-from ugocc.adaptation.views import views_of
-from ugocc.adaptation.visibility import seen_voxels
 from ugocc.adaptation.voted import read_free
 from ugocc.data.batch import Batch
 from ugocc.data.dataset import FrameDataset
@@ -25,8 +23,7 @@ from ugocc.data.synthetic.build import RenderSettings
 from ugocc.data.transforms import AugmentSettings
 from ugocc.demo import DemoSettings, run_demo
 from ugocc.errors import DataError
-from ugocc.labels import FREE, UNKNOWN
-from ugocc.models.assemble import build_model
+from ugocc.labels import UNKNOWN
 from ugocc.models.depth_net import CameraNorm
 from ugocc.training import adapt
 from ugocc.training.adapt_settings import AdaptRecipe
@@ -452,26 +449,3 @@ def test_frames_are_re_rendered_from_dense_depth_where_it_is_given(tiny_fleets: 
     assert 0 < max(differences) < 1
     for a, b in zip(completed.cameras, dense.cameras, strict=True):
         assert (a.ego_T_camera == b.ego_T_camera).all()
-
-
-def test_votes_teach_only_what_the_cameras_see(tiny_fleets: Path, tmp_path: Path) -> None:
-    recipe = _recipe(tiny_fleets, tmp_path / "run")
-    task = adapt.Adaptation(build_model(recipe.model), recipe)
-    inputs = recipe.model.input
-    batch = FrameDataset(open_fleet(tiny_fleets / "five", "train", "five"), inputs, labelled=False)[0]
-    generator = torch.Generator().manual_seed(0)
-    voted = torch.rand((1, 10, *inputs.grid.shape), generator=generator)
-    voted[:, FREE] += torch.rand(voted.shape[2:], generator=generator) < 0.8
-    voted = voted.softmax(dim=1)
-    free = (voted.argmax(dim=1) == FREE).float()
-    seen = seen_voxels(free, views_of(batch), inputs.grid, recipe.pseudo_labels.visibility)
-    assert 0 < seen.sum() < seen.numel()
-    said = SimpleNamespace(occupancy=torch.randn(voted.shape, generator=generator))
-
-    def loss(of: torch.Tensor) -> float:
-        return float(task._pseudo_label_loss(said, said, of, batch, batch, None))  # type: ignore[arg-type]
-
-    # Turned classes, free where it was: what is hidden stays hidden.
-    turned = torch.cat([voted[:, :FREE].roll(1, dims=1), voted[:, FREE:]], dim=1)
-    assert loss(torch.where(seen[:, None], voted, turned)) == loss(voted)
-    assert loss(torch.where(seen[:, None], turned, voted)) != loss(voted)

@@ -81,21 +81,6 @@ def voxels_in_pictures(views: Views, grid: VoxelGrid) -> Tensor:
 
 
 @torch.no_grad()
-def seen_voxels(free: Tensor, views: Views, grid: VoxelGrid, settings: VisibilitySettings) -> Tensor:
-    """(B, X, Y, Z) bool: voxels that some camera sees, in its picture and not behind what is not free.
-
-    Args:
-        free: (B, X, Y, Z), 1 where a volume is free and 0 elsewhere.
-        views: cameras of the same samples.
-        grid: of the volume.
-        settings: of the rays.
-    """
-    sightings = in_pictures(views, grid)
-    reached = transmittance(free, sightings, views, grid, settings) >= settings.least
-    return sightings.any_camera(free.shape, reached)
-
-
-@torch.no_grad()
 def transmittance(
     free: Tensor, sightings: Sightings, views: Views, grid: VoxelGrid, settings: VisibilitySettings, chunk: int = 2**21
 ) -> Tensor:

@@ -26,12 +26,12 @@ from ugocc.adaptation.selection import pseudo_label_loss
 from ugocc.adaptation.strong_view import drop_cameras, misplace_cameras, recolour, refuse_labels, zoom, zoom_maps
 from ugocc.adaptation.teacher import batch_statistics, make_teacher, update_teacher
 from ugocc.adaptation.views import Evidence, Views, evidence_of, views_of
-from ugocc.adaptation.visibility import seen_voxels, voxels_in_pictures
+from ugocc.adaptation.visibility import voxels_in_pictures
 from ugocc.adaptation.voted import read_voted
 from ugocc.adaptation.voting import voted_loss, with_free_counting
 from ugocc.data.batch import Batch
 from ugocc.geometry.grid import VoxelGrid
-from ugocc.labels import FREE, UNKNOWN
+from ugocc.labels import UNKNOWN
 from ugocc.losses.references import prediction_photometric_loss, references_of
 from ugocc.losses.semantics import semantic_loss
 from ugocc.models.assemble import OccupancyModel
@@ -171,19 +171,14 @@ class Adaptation(LightningModule):
         harder: Batch,
         evidence: Evidence,
     ) -> Tensor:
-        """Of the voxels that the student's cameras see, against voted volumes or the teacher's of the moment.
-
-        Hidden ones are left alone, as the source's labels leave them.
-        """
+        """Of the voxels in the pictures that the student has, against voted volumes or the teacher's of the moment."""
         recipe, grid = self.recipe, self.model.settings.input.grid
-        if voted is not None:
-            free = (voted.argmax(dim=1) == FREE).float()
-            seen = seen_voxels(free, views_of(harder), grid, recipe.pseudo_labels.visibility)
-            return voted_loss(student.occupancy, voted, seen.float())
-        views, believed = views_of(target), evidence if recipe.agreement else None
-        labels = pseudo_labels(taught.occupancy.float(), views, believed, grid, recipe.pseudo_labels)
         # What only a dropped camera saw cannot be asked of the student.
         visible = voxels_in_pictures(views_of(harder), grid)
+        if voted is not None:
+            return voted_loss(student.occupancy, voted, visible.float())
+        views, believed = views_of(target), evidence if recipe.agreement else None
+        labels = pseudo_labels(taught.occupancy.float(), views, believed, grid, recipe.pseudo_labels)
         return pseudo_label_loss(student.occupancy, labels.labels, labels.weights * visible)
 
     def _with_voted_labels(self, evidence: Evidence, voted: Tensor, views: Views) -> Evidence:
