@@ -233,10 +233,7 @@ def stages(recipe: SourceRecipe | AdaptRecipe) -> dict[str, dict[str, int]]:
 
 def shrunk(full: ModelSettings) -> ModelSettings:
     """The smallest network that has the parts of this one."""
-    volumetric = full.volume is not None and full.semantic_attention is not None  # ugocc is flat below the full size
-    small = model_settings("fb-occ" if volumetric else full.name, "debug")
-    if full.semantic_attention is not None:
-        small = replace(small, semantic_attention=model_settings(full.name, "debug").semantic_attention)
+    small = model_settings(full.name, "debug")
     if full.depth_net is not None and small.depth_net is not None:
         noise, canonical = full.depth_net.camera_noise, full.depth_net.canonical
         small = replace(small, depth_net=replace(small.depth_net, camera_noise=noise, canonical=canonical))

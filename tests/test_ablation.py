@@ -91,7 +91,7 @@ CHANGED = {
     "without pseudo-labels": {"weights"},
     "without voting": {"voting"},
     "without rendering": {"weights"},
-    "pseudo-labels only": {"earlier", "rig_transfer", "weights", "adversary", "agreement"},
+    "pseudo-labels only": {"earlier", "rig_transfer", "weights", "adversary", "agreement", "voting"},
 }
 
 

@@ -6,7 +6,7 @@ import pytest
 from ugocc import labels
 from ugocc.labels import CLASSES
 
-# METHOD section 2, written out by name so that a slipped index in the package's tuples is caught.
+# The label spaces, written out by name so that a slipped index in the package's tuples is caught.
 NUSCENES = {
     "others": 6, "barrier": 6, "bicycle": 8, "bus": 1, "car": 1, "construction vehicle": 1, "motorcycle": 8,
     "pedestrian": 2, "traffic cone": 7, "trailer": 1, "truck": 1, "driveable surface": 0, "other flat": 4,

@@ -195,6 +195,7 @@ def variant_recipe(full: AdaptRecipe, variant: str) -> AdaptRecipe:
             "weights": replace(only, pseudo_labels=full.weights.pseudo_labels),
             "adversary": silent,
             "agreement": False,
+            "voting": replace(full.voting, rounds=0),
         },
     }
     return replace(full, variant=variant, **changes[variant])

@@ -1,4 +1,4 @@
-"""Label spaces and look-up tables (METHOD section 2): every dataset's ids to the ten shared classes.
+"""Label spaces and look-up tables: every dataset's ids to the ten shared classes.
 
 A look-up is a 256-entry uint8 table whose default is 255 (unknown, ignored everywhere), so that 255 survives it.
 """
@@ -129,4 +129,4 @@ OCC3D_NUSCENES_COUNTS: Final = np.array(
     [175883646, 28374731, 2074468, 105975596, 182111448, 51393615, 2841174, 413451, 341413, 1892500630],
     dtype=np.float64,
 )
-"""Ten-class voxel counts of Occ3D-nuScenes, for class weights (METHOD section 3)."""
+"""Ten-class voxel counts of Occ3D-nuScenes, for class weights."""

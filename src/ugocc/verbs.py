@@ -134,7 +134,7 @@ def every_verb() -> Iterator[tuple[tuple[str, ...], Verb]]:
 VERBS: Mapping[str, Verb | Mapping[str, Verb]] = {
     "demo": Verb(
         _demo,
-        "Render the embedded fleets, train on one, evaluate on both, write a table, pictures and a film.",
+        "Render the embedded fleets, train on one, adapt to the other, evaluate on both: a table, pictures, a film.",
         "ugocc demo",
         "ugocc.demo:DemoSettings",
     ),

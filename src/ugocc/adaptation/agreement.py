@@ -1,4 +1,4 @@
-"""Do voxels of a volume agree with the 2D semantics and depth of the cameras that see them? (METHOD section 6)"""
+"""Do voxels of a volume agree with the 2D semantics and depth of the cameras that see them?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores of a model on a fleet nobody labelled, to choose a checkpoint by (METHOD section 6). Labels are never read.
+"""Scores of a model on a fleet nobody labelled, to choose a checkpoint by. Labels are never read.
 
 No score is proof of quality: a model that always predicts the same street agrees with itself perfectly, and one that
 is wrong with confidence has no entropy. They are meant to be read together, for checkpoints of one kind of model.

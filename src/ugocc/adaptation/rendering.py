@@ -1,4 +1,4 @@
-"""Differentiable rendering of a predicted volume along pixel rays (METHOD section 6).
+"""Differentiable rendering of a predicted volume along pixel rays.
 
 Along a ray with samples i, alpha_i = 1 - P_free and w_i = alpha_i prod_{j<i} (1 - alpha_j). The depth of the ray is
 sum w_i d_i with d_i along the optical axis, its class is sum w_i P_i with P_i over the nine classes that are not free.
@@ -203,7 +203,7 @@ def sample_volume(volume: Tensor, points: Tensor, grid: VoxelGrid) -> Tensor:
     lower = torch.tensor(grid.lower, dtype=points.dtype, device=points.device)
     extent = torch.tensor(grid.upper, dtype=points.dtype, device=points.device) - lower
     # grid_sample counts its last coordinate along the last axis of the volume: z, y, x. With align_corners=False
-    # -1 and 1 are the outer faces of the first and last voxel, so that centres are where METHOD section 1 puts them.
+    # -1 and 1 are the outer faces of the first and last voxel, so that centres lie half a voxel inside.
     place = (2 * (points - lower) / extent - 1).flip(-1)
     flat = place.reshape(place.shape[0], 1, 1, -1, 3).to(volume)
     values = F.grid_sample(volume, flat, mode="bilinear", padding_mode="border", align_corners=False)

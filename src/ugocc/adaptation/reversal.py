@@ -1,4 +1,4 @@
-"""Domain-adversarial learning (Ganin et al. 2016; METHOD section 6): features that do not give their fleet away."""
+"""Domain-adversarial learning (Ganin et al. 2016): features that do not give their fleet away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of a teacher's voxels become pseudo-labels (METHOD section 6): sure ones, as their neighbours are."""
+"""Which of a teacher's voxels become pseudo-labels: sure ones, as their neighbours are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The student's view of a target sample: the teacher's, made harder (METHOD section 6).
+"""The student's view of a target sample: the teacher's, made harder.
 
 Geometry and colour are changed apart: photometric losses compare pictures of changed geometry in their true colours.
 """
@@ -118,7 +118,7 @@ def refuse_labels(batch: Batch) -> Batch:
     """The batch, if nothing in it is a label or a lidar return: the last guard before a target sample is learned from.
 
     Raises:
-        DataError: it holds occupancy, 2D labels or lidar depth.
+        DataError: it holds occupancy labels or lidar depth. 2D maps may be there: those of an outside network are.
     """
     from ugocc.errors import DataError
 

@@ -1,4 +1,4 @@
-"""The teacher: a slow average of the student with batch-norm statistics of its own (METHOD section 6).
+"""The teacher: a slow average of the student with batch-norm statistics of its own.
 
 Statistics are kept apart from weights on purpose. The student's running statistics mix both fleets and augmented
 images; used at evaluation they cost a third of the accuracy on the target. The teacher therefore never takes them

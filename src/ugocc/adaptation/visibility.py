@@ -1,4 +1,4 @@
-"""Which voxels some camera sees in a predicted volume: rays from each camera to each voxel (METHOD section 6).
+"""Which voxels some camera sees in a predicted volume: rays from each camera to each voxel.
 
 A ray to the centre of a voxel of the road grazes through the road before it and would call most of it hidden. Rays
 therefore end on the faces of the voxel that look towards the camera, and the best one counts.

@@ -26,7 +26,7 @@ from ugocc.labels import UNKNOWN
 
 @dataclass(frozen=True)
 class AugmentSettings:
-    """Random changes of a training sample (METHOD section 1). Each camera draws its own geometry."""
+    """Random changes of a training sample. Each camera draws its own geometry."""
 
     scale: tuple[float, float] = (-0.06, 0.11)
     """Range of the scale jitter: images are resized by 1 plus a draw from it, then cropped at a random column."""

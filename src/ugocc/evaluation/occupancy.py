@@ -1,4 +1,4 @@
-"""The metric ``map_ten_class``: IoU per class from one global confusion over a split (METHOD section 2)."""
+"""The metric ``map_ten_class``: IoU per class from one global confusion over a split."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def horizon_row(intrinsics: Array, ego_T_camera: Array) -> float | None:
 
 
 def first_row(rows: int, shown: int, horizon: float | None) -> int:
-    """First of the rows of a picture that a network is shown: those at the bottom (METHOD section 1), if they show the
+    """First of the rows of a picture that a network is shown: those at the bottom, if they show the
     horizon.
 
     The bottom of a tall picture is nothing but road, or the own bonnet. Where less than a 32nd of what is shown would

@@ -145,7 +145,7 @@ def transform(a_T_b: Matrix, points: NDArray[np.floating]) -> Matrix:
 
 
 def camera_to_key_ego(world_T_key: Matrix, world_T_ego_at_image: Matrix, ego_T_camera: Matrix) -> Matrix:
-    """key_T_camera: the camera in the ego frame of the key timestamp (METHOD: inverse(E_key) E_cam S_cam)."""
+    """key_T_camera: the camera in the ego frame of the key timestamp (inverse(E_key) E_cam S_cam)."""
     return inverse(world_T_key) @ world_T_ego_at_image @ ego_T_camera
 
 

@@ -1,4 +1,4 @@
-"""Depth from lidar: the bin of the nearest return of every feature cell (METHOD section 5)."""
+"""Depth from lidar: the bin of the nearest return of every feature cell."""
 
 from __future__ import annotations
 

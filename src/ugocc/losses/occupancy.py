@@ -1,4 +1,5 @@
-"""Occupancy losses (METHOD section 3): focal, semantic and geometric scale, Lovasz-softmax."""
+"""Occupancy losses: focal (Lin et al. 2017), semantic and geometric scale (MonoScene, Cao and de Charette 2022),
+Lovasz-softmax (Berman et al. 2018)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Self-supervised depth: pictures of other times and cameras, warped through the depth, must look like this one.
 
-METHOD section 5; photometric error, per-pixel minimum and auto-mask as in Monodepth2 (Godard et al. 2019), references
-from other cameras as in FSM (Guizilini et al. 2022). Metric scale comes from the known poses.
+Photometric error, per-pixel minimum and auto-mask as in Monodepth2 (Godard et al. 2019), references from other cameras
+as in FSM (Guizilini et al. 2022). Metric scale comes from the known poses.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""2D semantics: class-weighted cross-entropy of image labels at the resolution of the features (METHOD section 3)."""
+"""2D semantics: class-weighted cross-entropy of image labels at the resolution of the features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Depth-aware attention of a bird's-eye view to the images it was lifted from (METHOD section 3)."""
+"""Depth-aware attention of a bird's-eye view to the images it was lifted from (FB-OCC, Li et al. 2023)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the depth net is told about a camera: 27 numbers (METHOD section 3)."""
+"""What the depth net is told about a camera: 27 numbers."""
 
 from __future__ import annotations
 

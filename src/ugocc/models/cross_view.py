@@ -1,4 +1,4 @@
-"""Tokens of all cameras of a sample attend to each other before depth is predicted (METHOD section 5).
+"""Tokens of all cameras of a sample attend to each other before depth is predicted.
 
 The idea is SurroundDepth's cross-view transformer (Wei et al. 2022): what one camera sees of a surface tells a
 neighbour how far away it is.

@@ -1,4 +1,4 @@
-"""Camera-aware depth net (METHOD section 3): image features to a depth distribution and the context that is lifted."""
+"""Camera-aware depth net (BEVDepth, Li et al. 2023): image features to a depth distribution and what is lifted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens of one class exchange image features before they are lifted (METHOD section 3)."""
+"""Tokens of one class exchange image features before they are lifted."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class ExportSettings:
     calibration: Literal["runtime", "fixed"] = "runtime"
     """Given with the pictures of every frame, or baked in from the first frame of ``root``."""
     precision: Literal["float32", "int8"] = "float32"
-    """int8 quantises convolutions and matrix products, ranges taken from frames of ``root`` (ONNX)."""
+    """int8 quantises convolutions, ranges taken from frames of ``root`` (ONNX)."""
     root: Path | None = None
     """Folder of the fleet that the graph is for: its number of cameras, its rig, its pictures. Labels are not read."""
     split: str = "train"

@@ -1,4 +1,4 @@
-"""int8 graphs: convolutions and matrix products on eight-bit numbers, ranges taken from a fleet's own frames."""
+"""int8 graphs: convolutions on eight-bit numbers, ranges taken from a fleet's own frames."""
 
 from __future__ import annotations
 

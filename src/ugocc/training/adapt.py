@@ -1,9 +1,10 @@
-"""Stages 2 and 3: learning from both fleets, of which only the source has labels (METHOD sections 5 and 6).
+"""Stages 2 and 3: learning from both fleets, of which only the source has labels.
 
 The adaptation step, in the order in which it happens: the source's labels; the teacher's volume of the clean target
-sample; what of it is sure enough to be a pseudo-label; the student's volume of a harder view of the same sample,
-against the pseudo-labels, the rendered 2D teacher and the pictures of other times and cameras; and a classifier that
-must not be able to tell the fleets apart. Pretraining (stage 2) is the same step with the two-dimensional losses alone.
+sample; the pseudo-labels: what the sample's drive has voted, or what is sure of that volume; the student's volume of a
+harder view of the same sample, against the pseudo-labels, the rendered 2D teacher and the pictures of other times and
+cameras; and a classifier that must not be able to tell the fleets apart. Pretraining (stage 2) is the same step without
+pseudo-labels, rendering and classifier; after a first stage the source's occupancy losses stay.
 """
 
 from __future__ import annotations

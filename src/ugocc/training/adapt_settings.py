@@ -25,10 +25,10 @@ from ugocc.training.settings import FleetSettings, OptimSettings, RunSettings
 
 @dataclass(frozen=True)
 class TargetWeights:
-    """Weights of what is learned without labels (METHOD section 6); 0 leaves an ingredient out."""
+    """Weights of what is learned without labels; 0 leaves an ingredient out."""
 
     pseudo_labels: float = 0.2
-    """Voxels the teacher is sure of."""
+    """Voted volumes; where nothing is voted, voxels the teacher is sure of."""
     rendering: float = 0.05
     """The student's volume, rendered, against 2D semantics and depth of the teacher."""
     semantics: float = 1.0
@@ -60,7 +60,7 @@ class EarlierStages:
     """Steps of the stages before adaptation, where it has no start; 0 leaves a stage out."""
 
     source_steps: int = 100_000
-    """Source-only training with colour jitter."""
+    """Source-only training with colour jitter and re-rendered frames."""
     pretrain_steps: int = 30_000
     """Self-supervised depth on both fleets and 2D semantics on the source."""
 
@@ -94,7 +94,7 @@ class AdaptRecipe:
     strong_view: StrongViewSettings = field(default_factory=StrongViewSettings)
     """What the student's view of the target has to endure."""
     occupancy_loss: OccupancyLossSettings = field(default_factory=OccupancyLossSettings)
-    """Occupancy losses on the source; all weights 0 in pretraining."""
+    """Occupancy losses on the source; all weights 0 in pretraining that has no start."""
     depth_loss: DepthLossSettings = field(default_factory=DepthLossSettings)
     """Lidar depth on the source."""
     semantic_loss: SemanticLossSettings = field(default_factory=SemanticLossSettings)
@@ -114,7 +114,7 @@ class AdaptRecipe:
     voting: VotingSettings = field(default_factory=VotingSettings)
     """Pseudo-labels from what the frames of a drive say together."""
     agreement: bool = True
-    """Drop pseudo-labels that a camera's sure semantics or depth contradicts."""
+    """Drop pseudo-labels that a camera's sure semantics or depth contradicts; voted volumes are not checked."""
     evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
     """When 2D semantics and depth of the teacher are sure."""
     rendering: RenderSettings = field(default_factory=RenderSettings)

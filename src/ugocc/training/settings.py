@@ -23,7 +23,7 @@ class FleetSettings:
 
 @dataclass(frozen=True)
 class OptimSettings:
-    """AdamW with linear warm-up and cosine or step decay (METHOD section 7)."""
+    """AdamW with linear warm-up and cosine or step decay."""
 
     steps: int = 100_000
     """Optimisation steps of the whole run."""

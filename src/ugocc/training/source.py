@@ -1,4 +1,4 @@
-"""Stage 1: training on a labelled fleet alone (METHOD sections 3 and 7)."""
+"""Stage 1: training on a labelled fleet alone."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def parse_source_recipe(argv: Sequence[str], **kwargs: Any) -> SourceRecipe:
 
 
 def source_recipe(name: str, size: str) -> SourceRecipe:
-    """The defaults of a model: METHOD's for the full size, those of a short training from random weights below it.
+    """The defaults of a model: the published ones for the full size, those of a short training from nothing below it.
 
     In a few thousand steps without pretrained weights the cross-entropy learns faster than the focal loss, and every
     change of the images costs more depth accuracy than it gains.

@@ -1,4 +1,4 @@
-"""Running stages 2 and 3: from a recipe to the folder of a finished model, resumable at any point."""
+"""Running a stage of adaptation: from a recipe to the folder of a finished model, resumable at any point."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def candidate_steps(steps: int, count: int) -> list[int]:
 
 
 def choose(model: OccupancyModel, recipe: AdaptRecipe, target: FrameDataset) -> dict[str, Any]:
-    """Load the candidate with the best label-free score into ``model``; says how all of them scored."""
+    """Load the last candidate into ``model``, or one with a clearly better label-free score; says how all scored."""
     files = sorted((recipe.run.folder / "candidates").glob("*.safetensors"))
     scored: list[dict[str, Any]] = []
     combined: list[float] = []
@@ -222,7 +222,7 @@ def best_candidate(scores: Sequence[float], margin: float) -> int:
 
 
 def adapt_recipe(name: str, size: str) -> AdaptRecipe:
-    """The defaults of stage 3 for a model: METHOD's for the full size, those of a short training below it.
+    """The defaults of all stages for a model: the published ones for the full size, those of a short training below it.
 
     Any network that lifts can be adapted; what it is given for it is depth for any camera.
     """
