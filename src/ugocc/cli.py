@@ -11,7 +11,7 @@ from typing import Final
 from ugocc import __version__
 from ugocc.allocator import keep_freed_memory
 from ugocc.calm import quieten
-from ugocc.errors import DataError
+from ugocc.errors import DataError, told_by_worker
 from ugocc.verbs import GROUPS, VERBS, Verb
 
 STATUS: Final = """\
@@ -64,11 +64,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:
+    except Exception as raised:
         if os.environ.get("UGOCC_TRACEBACK"):
             raise
-        line = str(error).strip().splitlines()[:1] or ["no message"]
-        print(f"{name}: {type(error).__name__}: {line[0]} (UGOCC_TRACEBACK=1 shows where)", file=sys.stderr)
+        told = told_by_worker(raised)
+        if isinstance(told, DataError):
+            print(f"{name}: {told}", file=sys.stderr)
+            return 1
+        line = str(told).strip().splitlines()[:1] or ["no message"]
+        print(f"{name}: {type(told).__name__}: {line[0]} (UGOCC_TRACEBACK=1 shows where)", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\n{name}: interrupted; the same command continues where it stopped", file=sys.stderr)

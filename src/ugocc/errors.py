@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
+_TEXT: Final = re.compile(r"(.*?): (.*?): found (.*), expected (.*)", re.S)
+
 
 class DataError(ValueError):
     """Input that cannot be used: says where, which field, what was found and what was expected.
@@ -19,6 +24,16 @@ class DataError(ValueError):
 
     def __reduce__(self) -> tuple[type[DataError], tuple[object, ...]]:
         return type(self), (self.where, self.field, self.found, self.expected)
+
+
+def told_by_worker(error: Exception) -> Exception:
+    """The error itself, or the DataError whose traceback a data loader's process has sent as text.
+
+    torch raises what happened in such a process anew, as a RuntimeError where it does not know how to make another.
+    """
+    before, _, text = str(error).rpartition("ugocc.errors.DataError: ")
+    told = _TEXT.fullmatch(text.strip()) if before and isinstance(error, RuntimeError) else None
+    return error if told is None else DataError(*told.groups())
 
 
 class MissingPackage(DataError):

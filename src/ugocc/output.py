@@ -13,7 +13,7 @@ import rich
 from rich.console import Console
 
 from ugocc.config import plain
-from ugocc.errors import DataError
+from ugocc.errors import DataError, told_by_worker
 
 
 @contextmanager
@@ -71,7 +71,8 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _described(error: Exception) -> dict[str, str]:
+def _described(raised: Exception) -> dict[str, str]:
+    error = told_by_worker(raised)
     about = {"type": type(error).__name__, "message": str(error)}
     if isinstance(error, DataError):
         about |= {

@@ -124,6 +124,35 @@ def test_any_number_of_cameras_of_any_size(tmp_path, count):
     assert len(second.cameras) == 1
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("intrinsics", {"fx": -1.0, "fy": 11.0, "cx": 5.5, "cy": 3.5}, r"fleet\.json: rig\.front\.intrinsics: "),
+        ("intrinsics", {"fx": "a", "fy": 11.0, "cx": 5.5, "cy": 3.5}, r"fleet\.json: rig\.front\.intrinsics\.fx: "),
+        ("ego_T_camera", [2.0] * 16, r"fleet\.json: rig\.front\.ego_T_camera: "),
+        (
+            "ego_T_camera",
+            {"rotation": [0, 0, 0, 0], "translation": [0, 0, 0]},
+            r"fleet\.json: rig\.front\.ego_T_camera",
+        ),
+        ("width", "wide", r"fleet\.json: rig\.front\.width: "),
+    ],
+)
+def test_what_is_wrong_in_the_rig_is_said_of_the_rig(tmp_path, key, value, message):
+    with pytest.raises(DataError, match=message):
+        one(
+            tmp_path,
+            {"rig": {"front": {key: value}}},
+            cameras=[{k: v for k, v in CAMERA.items() if k != key}],
+        )
+
+
+def test_a_camera_that_the_rig_has_under_another_name(tmp_path):
+    rig = {"frnt": {k: CAMERA[k] for k in ("width", "height", "intrinsics", "ego_T_camera")}}
+    with pytest.raises(DataError, match=r"cameras\[0\]\.width: found nothing for front, .*whose rig has frnt"):
+        one(tmp_path, {"rig": rig}, cameras=[{"name": "front", "image": "front.png"}])
+
+
 def test_what_the_rig_says_need_not_be_said_again(tmp_path):
     rig = {"front": {k: CAMERA[k] for k in ("width", "height", "intrinsics", "ego_T_camera")} | {"own_car": "car.png"}}
     shared = {"name": "vans", "rig": rig, "lidar": {"ego_T_lidar": np.eye(4).tolist(), "columns": ["x", "y", "z"]}}

@@ -141,3 +141,21 @@ def test_real_pictures_of_both_datasets(real_data: Path) -> None:
     waymo = real_data / "waymo" / "segment_1024360143612057520_frame"
     assert read_image(waymo / "SIDE_LEFT.jpg").shape == (886, 1920, 3)
     assert read_png(waymo / "FRONT_panoptic_x1000.png", size=(1920, 1280)).dtype == np.uint16
+
+
+def test_a_picture_of_more_than_8_bits_is_an_error_and_not_white() -> None:
+    data = encoded(np.full((40, 56), 33_000, dtype=np.uint16), "PNG")
+    with pytest.raises(DataError, match=r"of mode I.*, expected 8 bits per channel"):
+        decode_image(data, "memory")
+
+
+def test_a_smaller_picture_of_the_wrong_size_is_said_once() -> None:
+    with pytest.raises(DataError, match=r"^memory: image: found 56x40 pixels, expected 40x56 pixels as in"):
+        decode_image(encoded(smooth_picture(), "JPEG"), "memory", size=(40, 56), least=(10, 10))
+
+
+def test_a_mask_of_one_bit_is_a_map() -> None:
+    mask = np.arange(12).reshape(3, 4) % 3 == 0
+    read = decode_png(encoded(mask, "PNG"), "memory")
+    assert read.dtype == np.uint8
+    assert np.array_equal(read, mask)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 
 from ugocc.adaptation.teacher import reestimate_batchnorm
+from ugocc.data.fleet import fleet_from_frames
 from ugocc.data.prepare import prepare
 from ugocc.data.source import open_fleet
 from ugocc.data.transforms import make_sample
@@ -70,6 +72,34 @@ def test_predict_writes_volumes_pictures_and_a_film(
     assert len(list(tmp_path.glob("*.gif"))) == 1
 
 
+def test_a_drive_that_loses_cameras_and_whose_name_is_a_path(
+    checkpoint: Path, tiny_fleets: Path, tmp_path: Path
+) -> None:
+    scene = str(tmp_path / "elsewhere" / "monday")
+    drive = [replace(frame, scene=scene, occupancy=None) for frame in open_fleet(tiny_fleets / "six", "val")]
+    lost = [replace(frame, cameras=frame.cameras[:2]) for frame in drive[1:]]
+    fleet_from_frames(fleet := tmp_path / "fleet", [drive[0], *lost], "val")
+    out = tmp_path / "out"
+    predict_fleet(PredictSettings(checkpoint, fleet, "val", out=out, device="cpu"))
+    assert len(list((out / "volumes").glob("*.npz"))) == len(drive)
+    (film,) = out.glob("*.gif")
+    with Image.open(film) as shown, Image.open(out / "pictures" / f"{drive[0].token}.png") as first:
+        assert shown.n_frames == len(drive)
+        assert shown.size == first.size
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_only_what_a_camera_looks_at_is_in_the_pictures(checkpoint: Path, tiny_fleets: Path) -> None:
+    predictor = Predictor.from_pretrained(checkpoint, "cpu")
+    frame = open_fleet(tiny_fleets / "six", "val")[0]
+    ahead = replace(frame, cameras=tuple(c for c in frame.cameras if c.name == "CAM_FRONT"))
+    everywhere, front = predictor.in_pictures(frame), predictor.in_pictures(ahead)
+    assert front.any()
+    assert not front[: front.shape[0] // 2].any()  # behind the car
+    assert everywhere[: front.shape[0] // 2].any()
+    assert not (front & ~everywhere).any()
+
+
 def test_real_frames_of_three_fleets_go_through_the_predictor(
     checkpoint: Path, real_nuscenes_root: Path, real_waymo_root: Path, real_ddad_root: Path
 ) -> None:
@@ -83,14 +113,12 @@ def test_real_frames_of_three_fleets_go_through_the_predictor(
         assert predicted.depth.shape[0] == cameras
         assert (predicted.depth > 0).all()
         assert np.isfinite(predicted.confidence).all()
-        picture = picture_of(frame, predicted)
+        picture = picture_of(frame, predicted, predictor)
         assert picture.dtype == np.uint8
         assert picture.std() > 20
 
 
 def test_the_predictor_reads_no_labels_and_says_the_same_twice(checkpoint: Path, tiny_fleets: Path) -> None:
-    from dataclasses import replace
-
     def unreadable() -> None:
         raise AssertionError("a label was read")
 

@@ -211,6 +211,24 @@ def test_a_start_that_knows_the_targets_labels_is_refused(adapted: Path, tiny_fl
     assert not (tmp_path / "run").exists()
 
 
+def test_a_fleet_goes_by_its_name_and_not_by_its_folders(adapted: Path, tiny_fleets: Path, tmp_path: Path) -> None:
+    hidden = tmp_path / "vans"
+    hidden.symlink_to(tiny_fleets / "six", target_is_directory=True)
+    words = (f"--start={adapted}", f"--target.root={hidden}", "--source.name=other")
+    with pytest.raises(DataError, match="no labels of six"):
+        train_adapt(_recipe(tiny_fleets, tmp_path / "run", *words))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_mistyped_folder_can_be_corrected(tiny_fleets: Path, tmp_path: Path) -> None:
+    words = ("--earlier.source_steps=0", "--optim.steps=0")
+    for wrong in ("--target.root=typo", "--source.root=typo", "--target.split=val2"):
+        with pytest.raises(DataError):
+            train_adapt(_recipe(tiny_fleets, tmp_path / "run", *words, wrong))
+        assert not (tmp_path / "run" / "recipe.yaml").exists()
+    train_adapt(_recipe(tiny_fleets, tmp_path / "run", *words))
+
+
 def test_a_fleet_is_not_adapted_to_itself(tiny_fleets: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="another name"):
         train_adapt(_recipe(tiny_fleets, tmp_path / "run", f"--target.root={tiny_fleets / 'six'}"))

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ugocc import extras
 from ugocc.errors import DataError, MissingPackage
-from ugocc.viz.film import write_film
+from ugocc.viz.film import file_name, of_one_size, write_film
 
 COLOURS = [(220, 40, 40), (40, 200, 60), (50, 60, 220), (230, 220, 40), (20, 20, 20)]
 
@@ -59,3 +59,22 @@ def test_unusable_input_leaves_no_file(tmp_path: Path) -> None:
         write_film([pictures()[0], pictures(20)[0]], tmp_path / "film.gif")
     assert [p.name for p in tmp_path.iterdir()] == ["film.gif"]
     assert (tmp_path / "film.gif").read_bytes() == old
+
+
+def test_pictures_of_other_sizes_stand_on_the_page_of_the_first() -> None:
+    first, wide, small = pictures(40, 60)[0], pictures(40, 120)[1], pictures(20, 30)[2]
+    pages = list(of_one_size([first, wide, small, first]))
+    assert [page.shape for page in pages] == [first.shape] * 4
+    assert np.array_equal(pages[0], first)
+    assert np.array_equal(pages[3], first)
+    assert (pages[1][10:30] == COLOURS[1]).all()  # half as large, with a strip above and below
+    assert (pages[1][:10] == COLOURS[0]).all()
+    assert (pages[1][30:] == COLOURS[0]).all()
+    assert (pages[2][10:30, 15:45] == COLOURS[2]).all()
+    assert (pages[2][:, :15] == COLOURS[0]).all()
+
+
+def test_a_scene_is_no_path() -> None:
+    assert file_name("monday 1") == "monday 1"
+    assert file_name("/data/monday") == "_data_monday"
+    assert file_name(r"..\C:x") == ".._C_x"

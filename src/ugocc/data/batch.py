@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -82,7 +82,7 @@ class Batch:
         return replace(self, **changed)
 
 
-_PER_CAMERA: dict[str, float] = {
+PER_CAMERA: Final[dict[str, float]] = {
     "images": 0.0,
     "camera_mask": 0,
     "intrinsics": 0.0,
@@ -92,6 +92,7 @@ _PER_CAMERA: dict[str, float] = {
     "semantics_2d": UNKNOWN,
     "pixel_mask": 0,
 }
+"""Fields with a camera axis, and what fills them where a sample has fewer cameras."""
 
 
 def collate(samples: list[Batch]) -> Batch:
@@ -108,8 +109,8 @@ def collate(samples: list[Batch]) -> Batch:
         if f.name == "tokens":
             continue
         parts = [getattr(s, f.name) for s in samples]
-        if f.name in _PER_CAMERA:
-            parts = [_pad_cameras(p, most, _PER_CAMERA[f.name]) for p in parts]
+        if f.name in PER_CAMERA:
+            parts = [_pad_cameras(p, most, PER_CAMERA[f.name]) for p in parts]
         joined[f.name] = torch.cat(parts)
     for name in ("intrinsics", "image_affine", "ego_T_camera"):
         size = joined[name].shape[-1]

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
 
 from ugocc.data.fleet import fleet_from_frames
+from ugocc.data.frame import Frame
 from ugocc.data.source import open_fleet
 from ugocc.progress import follow
+
+FARTHEST_CAMERA: Final = 30.0
+"""Metres from the origin of the car at which no camera is mounted."""
+FASTEST: Final = 100.0
+"""Metres per second that no car drives."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +31,23 @@ class CheckSettings:
     """Scenes to verify."""
     name: str | None = None
     """Name of the fleet."""
+
+
+class Checked(NamedTuple):
+    """What was found."""
+
+    root: Path
+    """Folder of the fleet."""
+    split: str
+    """Scenes."""
+    fleet: str
+    """Name of the fleet."""
+    frames: int
+    """How many."""
+    cameras: list[int]
+    """Numbers of cameras that frames have."""
+    warnings: list[str]
+    """What can be read and is strange."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +66,68 @@ class ConvertSettings:
     """Copy only the first frames; 0 copies all."""
 
 
-def check_fleet(settings: CheckSettings) -> None:
-    """Read every image, sweep and label of a split once; the first bad one raises its error."""
+def check_fleet(settings: CheckSettings) -> Checked:
+    """Read every file of a split once.
+
+    Raises:
+        DataError: the first that cannot be used.
+    """
     frames = open_fleet(settings.root, settings.split, settings.name)
+    strange: dict[str, str] = {}
+    cameras: set[int] = set()
+    before: Frame | None = None
     for frame in follow(frames, f"check {frames.fleet}", total=len(frames)):
-        for camera in frame.cameras:
-            camera.image()
-            if camera.semantics is not None:
-                camera.semantics()
-        if frame.lidar is not None:
-            frame.lidar.points()
-        if frame.occupancy is not None:
-            frame.occupancy()
-    cameras = sorted({len(frame.cameras) for frame in frames})
-    print(f"{settings.root} ({settings.split}): {len(frames)} frames, {cameras} cameras each, nothing wrong")
+        read_everything(frame)
+        for what, found in oddities(frame, before):
+            strange.setdefault(what, f"{frame.token}: {found}")
+        cameras.add(len(frame.cameras))
+        before = frame
+    warnings = [f"{what} First in {first}" for what, first in strange.items()]
+    return Checked(settings.root, settings.split, frames.fleet, len(frames), sorted(cameras), warnings)
+
+
+def read_everything(frame: Frame) -> None:
+    """Open every file of a frame.
+
+    Raises:
+        DataError: the first that cannot be used.
+    """
+    for camera in frame.cameras:
+        camera.image()
+        for read in (camera.semantics, camera.own_car):
+            if read is not None:
+                read()
+    for sweep in ([] if frame.lidar is None else [frame.lidar]) + list(frame.sweeps):
+        sweep.points()
+        if sweep.labels is not None:
+            sweep.labels()
+    if frame.occupancy is not None:
+        frame.occupancy()
+
+
+def oddities(frame: Frame, before: Frame | None) -> Iterator[tuple[str, str]]:
+    """What can be read but is hardly meant, and the numbers: poses and calibrations in other units.
+
+    Args:
+        frame: looked at.
+        before: the frame read before it.
+    """
+    for camera in frame.cameras:
+        cx, cy = camera.intrinsics[0, 2], camera.intrinsics[1, 2]
+        if not (0 <= cx <= camera.width and 0 <= cy <= camera.height):
+            found = f"{camera.name}, ({cx:.0f}, {cy:.0f}) in {camera.width}x{camera.height} pixels"
+            yield "the principal point lies outside the picture: are intrinsics those of this resolution?", found
+        away = float(np.linalg.norm(frame.ego_T_camera(camera)[:3, 3]))
+        if away > FARTHEST_CAMERA:
+            yield "a camera is far from the car: is ego_T_camera in metres?", f"{camera.name}, {away:.0f} m"
+    if before is not None and before.scene == frame.scene:
+        seconds = (frame.timestamp_us - before.timestamp_us) / 1e6
+        metres = float(np.linalg.norm(frame.world_T_ego[:3, 3] - before.world_T_ego[:3, 3]))
+        if metres > FASTEST * seconds:
+            yield (
+                "the car is faster than a car: are poses in metres and times in microseconds?",
+                f"{metres:.1f} m in {seconds:.6f} s",
+            )
 
 
 def convert_fleet(settings: ConvertSettings) -> None:

@@ -38,17 +38,25 @@ class Fields:
                 raise DataError(where, f"{prefix}{key}", "an unknown key", advice)
         # A null is as good as no key: tables of Parquet have one wherever a row lacks a column.
         self._values = {key: value for key, value in values.items() if value is not None}
+        self._origins: dict[str, tuple[object, str]] = {}
 
     def __contains__(self, key: str) -> bool:
         return key in self._values
 
-    def over(self, defaults: Mapping[str, Any]) -> Fields:
-        """The same object with ``defaults`` for the keys it lacks."""
-        return Fields({**defaults, **self._values}, self.where, self.prefix, [*defaults, *self._values])
+    def over(self, defaults: Mapping[str, Any], where: object, prefix: str) -> Fields:
+        """The same object with ``defaults`` for the keys it lacks; errors in those name where they stand."""
+        both = Fields({**defaults, **self._values}, self.where, self.prefix, [*defaults, *self._values])
+        both._origins = {key: (where, prefix) for key in defaults if key not in self._values}
+        return both
+
+    def place(self, key: str) -> tuple[object, str]:
+        """Where a key stands, and its name there."""
+        where, prefix = self._origins.get(key, (self.where, self.prefix))
+        return where, f"{prefix}{key}"
 
     def error(self, key: str, found: object, expected: object) -> DataError:
         """The error to raise about a key."""
-        return DataError(self.where, f"{self.prefix}{key}", found, expected)
+        return DataError(*self.place(key), found, expected)
 
     def value(self, key: str, expected: str) -> Any:
         """The raw value of a required key."""
@@ -88,27 +96,28 @@ class Fields:
         expected = '16 numbers row by row, or {"rotation": [w, x, y, z], "translation": [x, y, z]}'
         value = self.value(key, expected)
         if isinstance(value, Mapping):
-            parts = Fields(value, self.where, f"{self.prefix}{key}.", ("rotation", "translation"))
-            return from_quaternion(
-                parts.numbers("rotation", 4), parts.numbers("translation", 3), self.where, f"{parts.prefix}rotation"
-            )
+            where, name = self.place(key)
+            parts = Fields(value, where, f"{name}.", ("rotation", "translation"))
+            rotation, translation = parts.numbers("rotation", 4), parts.numbers("translation", 3)
+            return from_quaternion(rotation, translation, where, f"{name}.rotation")
         array = _array(value)
         if array is None or array.size != 16:
             raise self.error(key, shown(value), expected)
-        return check_rigid(array.reshape(4, 4), self.where, f"{self.prefix}{key}")
+        return check_rigid(array.reshape(4, 4), *self.place(key))
 
     def intrinsics(self, key: str) -> Matrix:
         """(3, 3) camera matrix: nine numbers row by row, three rows of three, or fx, fy, cx, cy."""
         expected = '9 numbers row by row, or {"fx": .., "fy": .., "cx": .., "cy": ..}'
         value = self.value(key, expected)
         if isinstance(value, Mapping):
-            parts = Fields(value, self.where, f"{self.prefix}{key}.", ("fx", "fy", "cx", "cy"))
+            where, name = self.place(key)
+            parts = Fields(value, where, f"{name}.", ("fx", "fy", "cx", "cy"))
             fx, fy, cx, cy = (float(parts.numbers(k, 1)[0]) for k in ("fx", "fy", "cx", "cy"))
             value = [fx, 0, cx, 0, fy, cy, 0, 0, 1]
         array = _array(value)
         if array is None or array.size != 9:
             raise self.error(key, shown(value), expected)
-        return check_intrinsics(array.reshape(3, 3), self.where, f"{self.prefix}{key}")
+        return check_intrinsics(array.reshape(3, 3), *self.place(key))
 
     def objects(self, key: str, allowed: Iterable[str]) -> list[Fields]:
         """The objects of a list; none where the key is absent."""

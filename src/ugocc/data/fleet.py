@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ugocc.data.fields import shown
-from ugocc.data.fleet_manifest import SPLITS, Line, find_manifest, read_lines, read_shared, to_frame
+from ugocc.data.fleet_manifest import FLEET, SPLITS, Line, find_manifest, read_lines, read_shared, to_frame
 from ugocc.data.frame import CameraView, Frame, LidarSweep
 from ugocc.errors import DataError
 from ugocc.geometry.grid import OCC3D_GRID
@@ -138,7 +138,7 @@ def fleet_from_frames(
         lines.append(json.dumps(_line(root, frame, lossless) | ({"split": split} if split else {})))
     if not lines:
         raise DataError(root, "frames", "none", "at least one frame")
-    _write(root / "fleet.json", json.dumps({"name": name}).encode())
+    _write(root / FLEET, json.dumps({"name": name}).encode())
     # The manifest comes last: a folder that has one is complete.
     _write(manifest, ("\n".join(lines) + "\n").encode())
     return manifest

@@ -33,6 +33,8 @@ from ugocc.labels import CLASSES
 
 MANIFESTS = ("manifest.jsonl", "manifest.parquet")
 """Names a manifest may have."""
+FLEET = "fleet.json"
+"""What is said once for all frames."""
 SPLITS = ("train", "val", "test")
 """Splits a frame may belong to; the first is the default."""
 
@@ -95,7 +97,7 @@ def read_shared(root: Path) -> Shared:
     Raises:
         DataError: not JSON, or unknown keys.
     """
-    path = root / "fleet.json"
+    path = root / FLEET
     if not path.is_file():
         return Shared(root.resolve().name, {}, {})
     fields = Fields(_parse(path.read_bytes(), path), path, "", ("name", "rig", "lidar"))
@@ -179,10 +181,15 @@ def to_frame(manifest: Path, line: Line, shared: Shared, fleet: str, before: str
     names = [camera.text("name") for camera in cameras]
     if not cameras or len(set(names)) != len(names):
         raise fields.error("cameras", names, "at least one camera, each with a name of its own")
+    for name, camera in zip(names, cameras, strict=True):
+        if shared.rig and name not in shared.rig and "width" not in camera:
+            rig = f"here, or in {root / FLEET}, whose rig has {', '.join(shared.rig)}"
+            raise camera.error("width", f"nothing for {name}", f"pixels {rig}")
     lidars = fields.objects("sweeps", _LIDAR)
     if "lidar" in fields:
         lidars.insert(0, Fields(fields.value("lidar", "an object"), where, "lidar.", _LIDAR))
-    sweeps = tuple(_sweep(f.over(shared.lidar), root, pose, line.timestamp_us) for f in lidars)
+    path = root / FLEET
+    sweeps = tuple(_sweep(f.over(shared.lidar, path, "lidar."), root, pose, line.timestamp_us) for f in lidars)
     occupancy = _file(fields, "occupancy", root) if "occupancy" in fields else None
     return Frame(
         fleet=fleet,
@@ -191,7 +198,7 @@ def to_frame(manifest: Path, line: Line, shared: Shared, fleet: str, before: str
         timestamp_us=line.timestamp_us,
         world_T_ego=pose,
         cameras=tuple(
-            _camera(camera.over(shared.rig.get(name, {})), root, pose, line.timestamp_us)
+            _camera(camera.over(shared.rig.get(name, {}), path, f"rig.{name}."), root, pose, line.timestamp_us)
             for name, camera in zip(names, cameras, strict=True)
         ),
         lidar=sweeps[0] if "lidar" in fields else None,

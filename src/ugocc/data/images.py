@@ -44,7 +44,7 @@ def decode_image(
         (height, width, 3) uint8 RGB. The memory of a JPEG as it is is planar, so ``transpose(2, 0, 1)`` costs nothing.
 
     Raises:
-        DataError: not a picture, incomplete, or of another size.
+        DataError: not a picture, incomplete, of more than 8 bits per channel, or of another size.
     """
     try:
         if data.startswith(_START_OF_IMAGE):
@@ -55,7 +55,11 @@ def decode_image(
             pixels = decode_jpeg(buffer, mode=ImageReadMode.RGB).permute(1, 2, 0).numpy()
         else:
             with Image.open(io.BytesIO(data)) as picture:
+                if picture.mode.startswith(("I", "F")):
+                    raise DataError(where, "image", f"a picture of mode {picture.mode}", "8 bits per channel")
                 pixels = np.array(picture.convert("RGB"))
+    except DataError:
+        raise
     except (OSError, ValueError, RuntimeError, SyntaxError) as error:
         raise DataError(where, "image", f"{len(data)} bytes: {_first_line(error)}", "a whole picture") from error
     return _checked_size(pixels, where, "image", size)
@@ -83,7 +87,7 @@ def read_png(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint
 def decode_png(
     data: bytes, where: object, size: tuple[int, int] | None = None
 ) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Decode a one-channel 8- or 16-bit PNG (labels, depth) without changing its numbers.
+    """Decode a one-channel 1-, 8- or 16-bit PNG (masks, labels, depth) without changing its numbers.
 
     Args:
         data: contents of the file.
@@ -101,10 +105,10 @@ def decode_png(
             mode, values = picture.mode, np.array(picture)
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(where, "map", f"{len(data)} bytes: {_first_line(error)}", "a whole PNG picture") from error
-    if mode not in ("L", "P", "I", "I;16"):
-        raise DataError(where, "map", f"a picture of mode {mode}", "one channel of 8 or 16 bits")
-    # Pillow widens 16-bit PNGs to 32 bits ("I") in some releases.
-    narrow = values if mode in ("L", "P") else values.astype(np.uint16)
+    if mode not in ("1", "L", "P", "I", "I;16"):
+        raise DataError(where, "map", f"a picture of mode {mode}", "one channel of up to 16 bits")
+    # Pillow reads one bit as bool, and widens 16-bit PNGs to 32 bits ("I") in some releases.
+    narrow = values if mode in ("L", "P") else values.astype(np.uint8 if mode == "1" else np.uint16)
     return _checked_size(narrow, where, "map", size)
 
 

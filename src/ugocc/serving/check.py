@@ -1,4 +1,4 @@
-"""The verb ``data check``, with what it found as JSON for those who ask."""
+"""The verb ``data check``: what it found in words, or as JSON for those who ask."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from ugocc.data.commands import CheckSettings as WhatToCheck
 from ugocc.data.commands import check_fleet
-from ugocc.data.source import open_fleet
 from ugocc.output import reporting
 
 
@@ -19,13 +18,9 @@ class CheckSettings(WhatToCheck):
 
 
 def check(settings: CheckSettings) -> None:
-    """Read every image, sweep and label of a split once; the first bad one raises its error."""
+    """Read every file of a split once; the first bad one raises its error. What is strange in numbers is a warning."""
     with reporting(settings.json) as report:
-        check_fleet(settings)
-        if settings.json:
-            frames = open_fleet(settings.root, settings.split, settings.name)
-            cameras = sorted({len(frame.cameras) for frame in frames})
-            report(
-                {"root": settings.root, "split": settings.split, "fleet": frames.fleet}
-                | {"frames": len(frames), "cameras": cameras}
-            )
+        found = check_fleet(settings)
+        verdict = "every file can be read" if found.warnings else "nothing wrong"
+        line = f"{found.root} ({found.split}): {found.frames} frames, {found.cameras} cameras each, {verdict}"
+        report(found._asdict(), "\n".join([*(f"warning: {w}" for w in found.warnings), line]))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from ugocc.progress import follow
 from ugocc.serving.exported import Precision, Runtime
 from ugocc.serving.predictor import PredictedVolume, Predictor
 from ugocc.training.statistics import spaced
-from ugocc.viz.film import check_film, write_film
+from ugocc.viz.film import check_film, file_name, of_one_size, write_film
 from ugocc.viz.pictures import prediction_picture
 
 
@@ -77,9 +78,14 @@ def predict_fleet(settings: PredictSettings) -> None:
         chosen = follow(islice(iter(frames), count), f"predict {frames.fleet}", count)
         written: dict[str, list[Path]] = {"volumes": [], "pictures": [], "films": []}
         for scene, moments in groupby(chosen, key=lambda frame: frame.scene):
-            pictures = list(_predict_scene(predictor, moments, settings, written))
-            if len(pictures) > 1 and settings.film != "none":
-                written["films"].append(write_film(pictures, settings.out / f"{scene}.{settings.film}", fps=4))
+            pictures = _predict_scene(predictor, moments, settings, written)
+            if settings.film == "none":
+                deque(pictures, maxlen=0)
+                continue
+            begun = list(islice(pictures, 2))
+            if len(begun) == 2:
+                film = settings.out / f"{file_name(scene)}.{settings.film}"
+                written["films"].append(write_film(of_one_size(chain(begun, pictures)), film, fps=4))
         about = {"checkpoint": checkpoint, "fleet": frames.fleet, "split": settings.split, "frames": count}
         report({**about, "out": settings.out, **written}, f"{count} frames of {frames.fleet}: {settings.out}")
 
@@ -92,7 +98,7 @@ def _predict_scene(
         volume = write_prediction(settings.out / "volumes", frame.token, predicted.classes, predicted.grid)
         written["volumes"].append(volume)
         if settings.pictures or settings.film != "none":
-            picture = picture_of(frame, predicted)
+            picture = picture_of(frame, predicted, predictor)
             if settings.pictures:
                 path = settings.out / "pictures" / f"{frame.token}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,12 +107,14 @@ def _predict_scene(
             yield picture
 
 
-def picture_of(frame: Frame, predicted: PredictedVolume) -> NDArray[np.uint8]:
-    """The cameras of a frame beside the predicted volume, with the truth beside it where the frame has one."""
-    truth = mask = None
+def picture_of(frame: Frame, predicted: PredictedVolume, predictor: Predictor) -> NDArray[np.uint8]:
+    """The cameras of a frame beside what they see of the predicted volume, and the truth where the frame has one."""
+    truth = None
     if frame.occupancy is not None:
         label = label_on_grid(frame.occupancy(), frame.occupancy_grid, predicted.grid)
         truth, mask = label.semantics, label.camera_mask & (label.semantics != UNKNOWN)
+    else:
+        mask = predictor.in_pictures(frame)
     images = [(camera.name, camera.image()) for camera in frame.cameras]
     title = f"{frame.fleet}  {frame.scene}"
     return prediction_picture(images, predicted.classes, truth, predicted.grid, title=title, mask=mask)

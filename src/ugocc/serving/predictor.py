@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from ugocc.adaptation.teacher import reestimate_batchnorm
+from ugocc.adaptation.views import views_of
+from ugocc.adaptation.visibility import voxels_in_pictures
 from ugocc.data.frame import Frame
 from ugocc.data.prepare import prepare
 from ugocc.data.transforms import make_sample
@@ -112,6 +114,13 @@ class Predictor:
             depth=prediction.expected_depth()[0].cpu().numpy() if has_depth else None,
             grid=settings.grid,
         )
+
+    def in_pictures(self, frame: Frame) -> NDArray[np.bool_]:
+        """(X, Y, Z) voxels in the field of view of a camera, as far as that is known without labels."""
+        settings = self.model.settings.input
+        batch = make_sample(prepare(frame, settings, labelled=False), settings)
+        seen: NDArray[np.bool_] = voxels_in_pictures(views_of(batch), settings.grid)[0].numpy()
+        return seen
 
 
 def default_device() -> str:

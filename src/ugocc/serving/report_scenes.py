@@ -6,15 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ugocc.adaptation.views import views_of
-from ugocc.adaptation.visibility import voxels_in_pictures
 from ugocc.data.frame import Frame, FrameSource
 from ugocc.data.occupancy import label_on_grid
-from ugocc.data.prepare import InputSettings, prepare
-from ugocc.data.transforms import make_sample
 from ugocc.errors import DataError
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.labels import UNKNOWN
@@ -92,12 +85,5 @@ def _moment(frame: Frame, predictors: dict[str, Predictor], grid: VoxelGrid, lab
         volumes[TRUTH] = label.semantics
         seen = label.camera_mask & (label.semantics != UNKNOWN)
     else:
-        seen = _in_pictures(frame, next(iter(predictors.values())).model.settings.input)
+        seen = next(iter(predictors.values())).in_pictures(frame)
     return Moment(frame.token, [(camera.name, camera.image()) for camera in frame.cameras], volumes, seen)
-
-
-def _in_pictures(frame: Frame, settings: InputSettings) -> NDArray[np.bool_]:
-    """(X, Y, Z) voxels in the field of view of a camera, as far as that is known without labels."""
-    batch = make_sample(prepare(frame, settings, labelled=False), settings)
-    seen: NDArray[np.bool_] = voxels_in_pictures(views_of(batch), settings.grid)[0].numpy()
-    return seen

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 import yaml
@@ -23,6 +23,9 @@ from ugocc.extras import installed
 from ugocc.training.order import PairOrder, StepOrder
 from ugocc.training.progress import progress_callback
 from ugocc.training.settings import OptimSettings, RunSettings
+
+RECIPE: Final = "recipe.yaml"
+"""File of a run folder that says what it is a run of."""
 
 
 def step_seed(seed: int, step: int, rank: int = 0) -> int:
@@ -137,20 +140,26 @@ def curves_logger(run: RunSettings, step: int) -> Logger:
 
 
 def check_same_recipe(recipe: Any, folder: Path) -> None:
-    """Record the recipe in a new run folder; refuse one that holds a run of another recipe.
+    """Refuse a run folder that holds a run of another recipe.
 
     Raises:
         DataError: naming the first setting that differs.
     """
-    path = folder / "recipe.yaml"
-    now = {k: v for k, v in plain(recipe).items() if k != "run"} | {"seed": recipe.run.seed}
+    path = folder / RECIPE
     if path.is_file():
         then = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for key, old, new in _differences(then, now):
+        for key, old, new in _differences(then, _recorded(recipe)):
             raise DataError(path, key, f"{old} there, {new} now", "the same recipe, or another run.folder")
-        return
+
+
+def record_recipe(recipe: Any, folder: Path) -> None:
+    """Write the recipe to a new run folder, once its data are known to be usable: mistakes may be corrected."""
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(now, sort_keys=False), encoding="utf-8")
+    (folder / RECIPE).write_text(yaml.safe_dump(_recorded(recipe), sort_keys=False), encoding="utf-8")
+
+
+def _recorded(recipe: Any) -> dict[str, Any]:
+    return {k: v for k, v in plain(recipe).items() if k != "run"} | {"seed": recipe.run.seed}
 
 
 def _differences(a: Any, b: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:

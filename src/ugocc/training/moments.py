@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch.utils.data import Dataset
 
 from ugocc.adaptation.transferred import TransferredDataset
-from ugocc.data.batch import Batch, collate
+from ugocc.data.batch import PER_CAMERA, Batch, collate
 from ugocc.data.dataset import FrameDataset
 from ugocc.losses.references import OtherTime
 from ugocc.training.order import Visit
@@ -51,9 +53,28 @@ class MomentDataset(Dataset[Moments]):
         others = []
         for step in self.times:
             place = self.data.neighbour(item[0], step)
-            other = now if place is None else self.data.sample(place, like=item)
+            other = now if place is None else self._alike(self.data.sample(place, like=item), place, item[0])
             others.append(OtherTime(other, torch.tensor([place is not None])))
         return Moments(now, tuple(others))
+
+    def _alike(self, sample: Batch, index: int, like: int) -> Batch:
+        """The sample of frame ``index`` with the cameras of frame ``like``: a camera may be lost, or come back."""
+        theirs, wanted = ([camera.name for camera in self.data.frame(i).cameras] for i in (index, like))
+        return sample if theirs == wanted else with_cameras(sample, [_find(theirs, name) for name in wanted])
+
+
+def with_cameras(sample: Batch, cameras: Sequence[int | None]) -> Batch:
+    """The sample with these of its cameras in this order; None is a camera that is not there, and shows nothing."""
+    chosen = torch.tensor([camera or 0 for camera in cameras])
+    there = torch.tensor([camera is not None for camera in cameras])
+    taken = {name: getattr(sample, name)[:, chosen] for name in PER_CAMERA}
+    taken["camera_mask"] = taken["camera_mask"] & there
+    taken["pixel_mask"] = taken["pixel_mask"] & there[:, None, None]
+    return replace(sample, **taken)
+
+
+def _find(names: Sequence[str], name: str) -> int | None:
+    return names.index(name) if name in names else None
 
 
 class PairDataset(Dataset[Pair]):

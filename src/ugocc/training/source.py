@@ -28,7 +28,7 @@ from ugocc.models.prediction import Prediction
 from ugocc.models.settings import ModelSettings
 from ugocc.provenance import code_digest
 from ugocc.training.checkpoint import save_model
-from ugocc.training.fit import check_finite, check_same_recipe, fit, loader, optimiser, step_seed
+from ugocc.training.fit import check_finite, check_same_recipe, fit, loader, optimiser, record_recipe, step_seed
 from ugocc.training.order import StepOrder
 from ugocc.training.settings import FleetSettings, OptimSettings, RunSettings
 
@@ -149,6 +149,7 @@ def train_source(recipe: SourceRecipe) -> Path:
     frames = open_fleet(recipe.source.root, recipe.source.split, recipe.source.name, recipe.source.every)
     data = FrameDataset(frames, recipe.model.input, recipe.augment, cache=run.cache, seed=run.seed)
     data.check()
+    record_recipe(recipe, run.folder)
     task = SourceTraining(recipe)
     order = StepOrder(len(data), recipe.optim.batch_size, run.seed)
     began = time.monotonic()

@@ -37,7 +37,7 @@ from ugocc.progress import follow
 from ugocc.training.adapt import Adaptation
 from ugocc.training.adapt_settings import AdaptRecipe, ChoiceSettings, EarlierStages, TargetWeights
 from ugocc.training.checkpoint import load_model, load_tensors, read_card, save_model, save_weights
-from ugocc.training.fit import check_same_recipe, fit, loader
+from ugocc.training.fit import check_same_recipe, fit, loader, record_recipe
 from ugocc.training.moments import MomentDataset, PairDataset, join_pairs
 from ugocc.training.order import PairOrder, StepOrder
 from ugocc.training.settings import FleetSettings, OptimSettings, RunSettings
@@ -58,7 +58,8 @@ def train_adapt(recipe: AdaptRecipe) -> Path:
     run = recipe.run
     finished = run.folder / "model"
     seed_everything(run.seed, workers=True, verbose=False)
-    model, about = _starting_model(recipe)
+    drives = _open(recipe.target)
+    model, about = _starting_model(recipe, drives.fleet)
     check_adapts(recipe, model.settings)
     check_same_recipe(recipe, run.folder)
     if (finished / "model.json").is_file():
@@ -66,7 +67,6 @@ def train_adapt(recipe: AdaptRecipe) -> Path:
     seed_everything(run.seed, workers=True, verbose=False)  # again, whatever building the model has drawn
     inputs = model.settings.input
     source = FrameDataset(_open(recipe.source), inputs, recipe.augment, cache=run.cache, seed=run.seed)
-    drives = _open(recipe.target)
     if recipe.teacher_maps is not None:
         drives = with_teacher_maps(drives, recipe.teacher_maps)
     target = FrameDataset(drives, inputs, cache=run.cache, seed=run.seed, fleet_id=1, labelled=False)
@@ -74,6 +74,7 @@ def train_adapt(recipe: AdaptRecipe) -> Path:
     target.check()
     if source.source.fleet == target.source.fleet:
         raise DataError(recipe.target.root, "target.name", target.source.fleet, "another name than the source's")
+    record_recipe(recipe, run.folder)
     clean_source = FrameDataset(source.source, inputs, cache=run.cache, labelled=False)
     began = time.monotonic()
     if recipe.optim.steps:
@@ -110,11 +111,11 @@ def check_adapts(recipe: AdaptRecipe, network: ModelSettings) -> None:
         raise DataError("recipe", "model", network.name, f"a network that predicts depth, to adapt it: {names}")
 
 
-def _starting_model(recipe: AdaptRecipe) -> tuple[OccupancyModel, dict[str, Any]]:
+def _starting_model(recipe: AdaptRecipe, fleet: str) -> tuple[OccupancyModel, dict[str, Any]]:
+    """The network to adapt to a fleet of this name, and what its card says."""
     if recipe.start is None:
         return build_model(recipe.model, pretrained=True), {}
     card = read_card(recipe.start)
-    fleet = recipe.target.name or Path(recipe.target.root).name
     supervision = card.get("target_supervision", "none")
     if card.get("train_fleet") == fleet or "labels" in supervision:
         raise DataError(

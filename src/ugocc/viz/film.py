@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -45,6 +46,31 @@ def write_film(frames: Iterable[Picture], path: Path, fps: float = 4) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def of_one_size(pictures: Iterable[Picture]) -> Iterator[Picture]:
+    """Pictures (H, W, 3) on pages as large as the first: a camera that is lost or comes back changes a picture's size.
+
+    Larger ones are shrunk, smaller ones stand in the middle of a page of the colour of the first one's corner.
+    """
+    page: Picture | None = None
+    for picture in pictures:
+        if page is None:
+            page = np.broadcast_to(picture[0, 0], picture.shape)
+        if picture.shape == page.shape:
+            yield picture
+            continue
+        height, width = page.shape[:2]
+        shrunk = Image.fromarray(picture)
+        shrunk.thumbnail((width, height))
+        whole = Image.fromarray(page.copy())
+        whole.paste(shrunk, ((width - shrunk.width) // 2, (height - shrunk.height) // 2))
+        yield np.asarray(whole)
+
+
+def file_name(name: str) -> str:
+    """The name of a scene or a fleet as that of a file: what parts folders, and what Windows forbids, becomes _."""
+    return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", name)
 
 
 def check_film(path: Path) -> None:

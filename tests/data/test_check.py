@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_frames import camera, frame
+
+from ugocc.data.commands import CheckSettings, check_fleet, oddities, read_everything
+from ugocc.data.frame import Frame
+from ugocc.errors import DataError
+
+
+def made() -> Frame:
+    return frame((camera("front"), camera("left", 60.0)))
+
+
+def _broken() -> np.ndarray:
+    raise DataError("mask.png", "map", "nothing", "a mask")
+
+
+def _moved(metres: float, seconds: float) -> tuple[Frame, Frame]:
+    before = made()
+    pose = before.world_T_ego.copy()
+    pose[0, 3] += metres
+    cameras = tuple(replace(view, world_T_ego=pose) for view in before.cameras)
+    time = before.timestamp_us + round(seconds * 1e6)
+    return before, replace(before, world_T_ego=pose, cameras=cameras, timestamp_us=time)
+
+
+def _look(change: Callable[[Frame], Frame]) -> list[str]:
+    return [what for what, _ in oddities(change(made()), None)]
+
+
+def test_a_sound_fleet_has_no_warnings(tiny_fleets: Path) -> None:
+    found = check_fleet(CheckSettings(tiny_fleets / "five"))
+    assert (found.fleet, found.cameras, found.warnings) == ("five", [5], [])
+    assert found.frames > 0
+
+
+@pytest.mark.parametrize("field", ["image", "semantics", "own_car"])
+def test_every_file_of_a_camera_is_read(field: str) -> None:
+    front, left = made().cameras
+    broken = replace(made(), cameras=(front, replace(left, **{field: _broken})))
+    with pytest.raises(DataError, match=r"mask\.png"):
+        read_everything(broken)
+
+
+def test_poses_in_other_units_are_strange() -> None:
+    before, after = _moved(12.0, 0.5)
+    assert not list(oddities(after, before))
+    before, after = _moved(12_000.0, 0.5)  # millimetres
+    assert ["faster than a car" in what for what, _ in oddities(after, before)] == [True]
+    before, after = _moved(12.0, 0.0005)  # milliseconds
+    assert ["faster than a car" in what for what, _ in oddities(after, before)] == [True]
+    assert not list(oddities(replace(after, scene="another"), before))
+
+
+def test_calibrations_in_other_units_are_strange() -> None:
+    assert not _look(lambda sound: sound)
+
+    def off(sound: Frame) -> Frame:
+        view = sound.cameras[0]
+        shift = np.array([[1.0, 0, 10 * view.width], [0, 1, 0], [0, 0, 1]])
+        return replace(sound, cameras=(replace(view, intrinsics=shift @ view.intrinsics),))
+
+    def far(sound: Frame) -> Frame:
+        pose = sound.cameras[0].ego_T_camera.copy()
+        pose[:3, 3] *= 1000
+        return replace(sound, cameras=(replace(sound.cameras[0], ego_T_camera=pose),))
+
+    assert ["principal point" in what for what in _look(off)] == [True]
+    assert ["far from the car" in what for what in _look(far)] == [True]
