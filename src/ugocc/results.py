@@ -123,11 +123,11 @@ def write_results(
         "machine": machine(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, _numbers_in_a_line(json.dumps(content, indent=1)) + "\n")
+    write_text(path, numbers_in_a_line(json.dumps(content, indent=1)) + "\n")
     return path
 
 
-def _numbers_in_a_line(text: str) -> str:
+def numbers_in_a_line(text: str) -> str:
     """JSON text whose lists of whole numbers take one line each, as a row of a matrix should."""
     return re.sub(r"\[\s+(-?\d+(?:,\s+-?\d+)*)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
 

@@ -1,0 +1,182 @@
+"""Does a change of the code leave every number alone? If so, results of the code before stay results of the code now.
+
+    python benchmarks/same_numbers.py --before COMMIT
+    python benchmarks/same_numbers.py --before COMMIT --carry results/family results/ablation
+
+Result files record a digest of the code that decides their numbers, and `ugocc reproduce` refuses to mix results of
+different code: rightly, but a better error message is other code as well, and a table takes half a day. This runs both
+codes on the embedded fleets with the same seeds: every sample of both fleets; a few steps of training and an evaluation
+of every network; all stages of a short adaptation with its votes and label-free scores. All that they make must be
+equal to the last bit. With ``--carry``, result files of the code before are then marked as of the code now; each says
+so (``same_numbers``), keeps the commit it was trained at, and no figure is touched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ugocc.ablation import AblationSettings, base_recipe, variant_recipe
+from ugocc.data.batch import Batch
+from ugocc.data.dataset import FrameDataset
+from ugocc.data.source import open_fleet
+from ugocc.errors import DataError
+from ugocc.evaluation.evaluate import evaluate
+from ugocc.models.assemble import MODELS
+from ugocc.provenance import code_digest
+from ugocc.results import commit, numbers_in_a_line, write_text
+from ugocc.training.chain import adapt_after
+from ugocc.training.checkpoint import load_model, load_tensors, read_card
+from ugocc.training.settings import FleetSettings
+from ugocc.training.source import source_recipe, train_source
+
+FLEETS = ("six", "five")
+KINDS = ("supervised", "adapted")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--before", required=True, help="commit to compare the working tree with")
+    parser.add_argument("--fleets", type=Path, default=Path("data/embedded"), help="folder of the embedded fleets")
+    parser.add_argument("--carry", type=Path, nargs="*", default=[], help="folders whose result files are marked")
+    parser.add_argument("--probe", choices=KINDS, help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.probe:
+        with tempfile.TemporaryDirectory() as folder:
+            make = supervised if options.probe == "supervised" else adapted
+            outcomes = dict(make(options.fleets, Path(folder)))
+        write_text(options.out, json.dumps(outcomes))
+        return
+    root = Path(__file__).resolve().parent.parent
+    with tempfile.TemporaryDirectory() as folder:
+        archive = subprocess.run(["git", "archive", options.before, "src"], cwd=root, check=True, capture_output=True)
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+            files.extractall(folder, filter="data")
+        trees = {"before": Path(folder) / "src", "now": root / "src"}
+        for kind in KINDS:
+            digests = {name: code_digest(kind, tree / "ugocc") for name, tree in trees.items()}
+            if digests["before"] == digests["now"]:
+                print(f"{kind}: the same code")
+                continue
+            made = probe(trees, kind, options.fleets.resolve(), Path(folder))
+            before, now = made["before"], made["now"]
+            differ = [key for key in now | before if now.get(key) != before.get(key)]
+            print(f"{kind}: {len(now)} outcomes, {len(differ)} differ {', '.join(differ)}", flush=True)
+            if not differ:
+                compared = {"outcomes": len(now), "outcomes_sha256": _digest(now.values())}
+                about = {"code": digests["before"], "compared_at": commit(), **compared}
+                carry([file for where in options.carry for file in where.rglob("*.json")], digests["now"], about)
+
+
+def probe(trees: dict[str, Path], kind: str, fleets: Path, folder: Path) -> dict[str, dict[str, str]]:
+    """What each code makes, both at the same time, each on one thread."""
+    running = {}
+    for name, tree in trees.items():
+        out = folder / f"{kind}-{name}.json"
+        words = ["--before", "-", "--probe", kind, "--fleets", str(fleets), "--out", str(out)]
+        environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen([sys.executable, __file__, *words], env=environment, stdout=subprocess.DEVNULL)
+        running[name] = (process, out)
+    made = {}
+    for name, (process, out) in running.items():
+        if process.wait():
+            raise DataError(trees[name], "probe", f"exit status {process.returncode}", "0: see what it printed")
+        made[name] = json.loads(out.read_text(encoding="utf-8"))
+    return made
+
+
+def supervised(fleets: Path, folder: Path) -> Iterator[tuple[str, str]]:
+    """Digests of samples, of networks after a few steps on labels, and of their scores."""
+    recipe = source_recipe("ugocc", "laptop")
+    for fleet in FLEETS:
+        for split in ("train", "val", "test"):
+            frames = open_fleet(fleets / fleet, split, fleet)
+            data = FrameDataset(frames, recipe.model.input, recipe.augment if split == "train" else None)
+            yield f"samples of {fleet}, {split}", _digest(t for i in range(len(data)) for t in _tensors(data[i, 0]))
+    for name in MODELS:
+        recipe = source_recipe(name, "laptop")
+        recipe = replace(
+            recipe,
+            source=FleetSettings(fleets / "six", every=8),
+            optim=replace(recipe.optim, steps=4),
+            run=replace(recipe.run, folder=folder / name, accelerator="cpu", cache=None),
+        )
+        model = train_source(recipe)
+        yield f"{name}, weights", _digest(load_tensors(model / "model.safetensors").values())
+        for fleet in FLEETS:
+            network, about = load_model(model)
+            data = FrameDataset(open_fleet(fleets / fleet, "val", fleet, 20), network.settings.input)
+            row = asdict(evaluate(network, data, about, split="val")) | {
+                "seconds": 0,
+                "train_seconds": 0,
+                "latency_ms": 0,
+            }
+            yield f"{name}, scores on {fleet}", _digest([json.dumps(row, sort_keys=True, default=str)])
+
+
+def adapted(fleets: Path, folder: Path) -> Iterator[tuple[str, str]]:
+    """Digests of all stages of short adaptations: weights, votes, label-free scores."""
+    for direction in ("six-five", "five-six"):
+        settings = AblationSettings(fleets=fleets, steps=(3, 2, 5), cache=folder / "cache")
+        where = folder / direction
+        recipe = variant_recipe(base_recipe(settings, direction, 0, where / "full"), "full")
+        recipe = replace(
+            recipe,
+            source=replace(recipe.source, every=8),
+            target=replace(recipe.target, every=8),
+            run=replace(recipe.run, accelerator="cpu"),
+        )
+        model = adapt_after(recipe, where / "stages")
+        for stage in (where / "stages/source-only/model", where / "stages/pretrained/model", model):
+            for file in sorted(stage.glob("*.safetensors")):
+                yield f"{direction}, {stage.parent.name}, {file.stem}", _digest(load_tensors(file).values())
+        votes = (file.read_bytes() for file in sorted((model.parent / "voted").rglob("*.npz")))
+        yield f"{direction}, votes", _digest(votes)
+        choice = json.dumps(read_card(model)["choice"], sort_keys=True)
+        yield f"{direction}, label-free scores", _digest([choice])
+
+
+def carry(files: list[Path], code: str, about: dict[str, Any]) -> None:
+    """Mark the files that are of the code before as of the code now."""
+    carried = 0
+    for file in files:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and content.get("code") == about["code"]:
+            content |= {"code": code, "same_numbers": [*content.get("same_numbers", []), about]}
+            write_text(file, numbers_in_a_line(json.dumps(content, indent=1)) + "\n")
+            carried += 1
+    if files:
+        print(f"{carried} of {len(files)} files marked")
+
+
+def _tensors(batch: Batch) -> Iterator[Tensor]:
+    values = (getattr(batch, field.name) for field in fields(batch))
+    return (value for value in values if isinstance(value, Tensor))
+
+
+def _digest(values: Any) -> str:
+    found = hashlib.sha256()
+    for value in values:
+        if isinstance(value, Tensor):
+            value = value.contiguous().view(torch.uint8).numpy().tobytes() if value.ndim else str(value).encode()
+        found.update(value if isinstance(value, bytes) else value.encode())
+    return found.hexdigest()
+
+
+if __name__ == "__main__":
+    main()
