@@ -13,6 +13,7 @@ from ugocc.adaptation.teacher import (
     freeze,
     make_teacher,
     reestimate_batchnorm,
+    remembering,
     update_teacher,
 )
 from ugocc.errors import DataError
@@ -45,6 +46,26 @@ def test_decay_warms_up():
     assert values == sorted(values)
     assert values[-1] == 0.99
     assert decay_at(0, TeacherSettings(decay=0.99, warmup=0)) == 0.99
+
+
+def test_of_the_start_is_left_what_is_asked_for():
+    settings = remembering(TeacherSettings(start=0.3), 20)
+    student = Small()
+    teacher = make_teacher(student)
+    with torch.no_grad():
+        for value in teacher.parameters():
+            value.fill_(1.0)
+        for value in student.parameters():
+            value.zero_()
+    for step in range(20):
+        update_teacher(teacher, student, step, settings)
+    for value in teacher.parameters():
+        torch.testing.assert_close(value, torch.full_like(value, 0.3))
+    plain = TeacherSettings()
+    assert remembering(plain, 20) == plain
+    assert remembering(settings, 0) == settings
+    with pytest.raises(DataError, match="share from 0"):
+        TeacherSettings(start=1.0)
 
 
 def test_teacher_is_a_frozen_copy():

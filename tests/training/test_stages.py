@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from ugocc.adaptation.rerender import RerenderSettings
 from ugocc.adaptation.rig import rig_of_frame
+from ugocc.adaptation.teacher import decay_at
 from ugocc.adaptation.transferred import RigTransferSettings, TransferredDataset, check_room
 from ugocc.adaptation.voted import read_free
 from ugocc.data.batch import Batch
@@ -218,6 +219,25 @@ def test_a_fleet_goes_by_its_name_and_not_by_its_folders(adapted: Path, tiny_fle
     with pytest.raises(DataError, match="no labels of six"):
         train_adapt(_recipe(tiny_fleets, tmp_path / "run", *words))
     assert not (tmp_path / "run").exists()
+
+
+def test_only_a_start_made_for_the_target_stays_in_the_teacher(
+    adapted: Path, tiny_fleets: Path, tmp_path: Path
+) -> None:
+    words = ("--optim.steps=2", "--choice.candidates=1", "--voting.rounds=0", "--teacher.start=0.25")
+    decays = []
+
+    def noted(teacher, student, step, settings):  # type: ignore[no-untyped-def]
+        decays.append(decay_at(step, settings))
+
+    model, about = load_model(adapted)
+    other = save_model(tmp_path / "other", model, {"train_fleet": "six", "target_fleet": "seven"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adapt, "update_teacher", noted)
+        train_adapt(_recipe(tiny_fleets, tmp_path / "kept", f"--start={adapted}", *words))
+        train_adapt(_recipe(tiny_fleets, tmp_path / "left", f"--start={other}", *words))
+    assert about["target_fleet"] == "five"
+    assert decays == pytest.approx([0.5, 0.5, 1 / 10, 2 / 11])
 
 
 def test_a_mistyped_folder_can_be_corrected(tiny_fleets: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -34,14 +34,29 @@ class TeacherSettings:
     """Share of the teacher's weights that survives a step once warmed up."""
     warmup: float = 10.0
     """The decay of step t is at most (1 + t) / (warmup + t), so that early steps count; 0 for no warm-up."""
+    start: float = 0.0
+    """Share of its weights that the teacher still has from its start after the last step, where the start was trained
+    for this very target: averages of what is good are better than either. Decay and warm-up follow from it. 0, and any
+    other start, leave them as they are."""
     statistics: Literal["keep", "average", "copy"] = "keep"
     """Statistics of the teacher's batch norms of images and volumes: left alone, averaged like weights, or copied from
     the student."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < 1:
+            raise DataError("teacher", "start", self.start, "a share from 0, below 1")
 
 
 def decay_at(step: int, settings: TeacherSettings) -> float:
     """Decay of update number ``step``, counted from 0."""
     return min(settings.decay, (1 + step) / (settings.warmup + step)) if settings.warmup > 0 else settings.decay
+
+
+def remembering(settings: TeacherSettings, steps: int) -> TeacherSettings:
+    """The settings with the decay that leaves ``settings.start`` of the start after so many steps."""
+    if not settings.start or not steps:
+        return settings
+    return replace(settings, decay=settings.start ** (1 / steps), warmup=0.0)
 
 
 def freeze(module: M) -> M:

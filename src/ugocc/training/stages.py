@@ -18,7 +18,7 @@ from ugocc.adaptation.pseudo_labels import PseudoLabelSettings
 from ugocc.adaptation.reversal import AdversarySettings
 from ugocc.adaptation.rig import rig_of_frame
 from ugocc.adaptation.selection import SelectionSettings
-from ugocc.adaptation.teacher import norm_statistics
+from ugocc.adaptation.teacher import TeacherSettings, norm_statistics, remembering
 from ugocc.adaptation.transferred import RigTransferSettings, TransferredDataset
 from ugocc.config import chosen, parse_settings, plain
 from ugocc.data.batch import Batch
@@ -78,7 +78,10 @@ def train_adapt(recipe: AdaptRecipe) -> Path:
     clean_source = FrameDataset(source.source, inputs, cache=run.cache, labelled=False)
     began = time.monotonic()
     if recipe.optim.steps:
-        _train(Adaptation(model, recipe), source, target, clean_source)
+        taught = recipe.teacher
+        if about.get("target_fleet") == target.source.fleet:
+            taught = remembering(taught, recipe.optim.steps)
+        _train(Adaptation(model, replace(recipe, teacher=taught)), source, target, clean_source)
     report = choose(model, recipe, target)
     statistics = {}
     for data in (clean_source, target):  # the target last, for its statistics are those the network is saved with
@@ -243,6 +246,7 @@ def adapt_recipe(name: str, size: str) -> AdaptRecipe:
         earlier=EarlierStages(1800, 100),
         weights=replace(recipe.weights, pseudo_labels=0.5, semantics=0.5, photometric_source=0.0),
         adversary=AdversarySettings(weight=0.05),
+        teacher=TeacherSettings(start=0.37),
         pseudo_labels=PseudoLabelSettings(SelectionSettings(soft=True, keep_share=0.9)),
         optim=OptimSettings(steps=500, lr=5e-4, warmup_steps=20, decay="cosine"),
     )
@@ -288,6 +292,7 @@ def pretrain_recipe(name: str, size: str) -> AdaptRecipe:
         occupancy_loss=none,
         weights=replace(recipe.weights, pseudo_labels=0.0, rendering=0.0, semantics=0.0, photometric_source=1.0),
         adversary=replace(recipe.adversary, weight=0.0),
+        teacher=TeacherSettings(),
         choice=replace(recipe.choice, candidates=1),
         optim=replace(recipe.optim, steps=30_000, lr=3e-5) if size == "full" else replace(recipe.optim, steps=100),
         run=RunSettings(Path("runs/pretrain")),
