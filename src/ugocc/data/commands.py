@@ -87,7 +87,7 @@ def check_fleet(settings: CheckSettings) -> Checked:
 
 
 def read_everything(frame: Frame) -> None:
-    """Open every file of a frame.
+    """Open every file of a frame but lidar sweeps between key frames, which nothing is trained on.
 
     Raises:
         DataError: the first that cannot be used.
@@ -97,10 +97,10 @@ def read_everything(frame: Frame) -> None:
         for read in (camera.semantics, camera.own_car):
             if read is not None:
                 read()
-    for sweep in ([] if frame.lidar is None else [frame.lidar]) + list(frame.sweeps):
-        sweep.points()
-        if sweep.labels is not None:
-            sweep.labels()
+    if frame.lidar is not None:
+        frame.lidar.points()
+        if frame.lidar.labels is not None:
+            frame.lidar.labels()
     if frame.occupancy is not None:
         frame.occupancy()
 
