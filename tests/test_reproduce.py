@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import ugocc
+from ugocc.data.synthetic.build import MANIFEST
 from ugocc.errors import DataError
 from ugocc.provenance import ENTRIES, code_digest, data_digest, imported
 from ugocc.reproduce import Job, ReproduceSettings, clock, estimate, jobs, reproduce
@@ -88,6 +90,20 @@ def test_what_readers_keep_beside_a_fleet_is_not_its_data(tmp_path: Path) -> Non
     assert data_digest(tmp_path) == before
     (tmp_path / "tables" / "log.json").write_text("[1]")
     assert data_digest(tmp_path) != before
+
+
+def test_a_rendered_fleet_is_told_by_what_it_was_rendered_with(tiny_fleets: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_fleets, tmp_path / "fleets")
+    fleet, manifest = tmp_path / "fleets" / "six", tmp_path / "fleets" / MANIFEST
+    before = data_digest(fleet)
+    assert before == data_digest(tiny_fleets / "six")
+    table = next((fleet / "v1.0-trainval").glob("ego_pose.json"))
+    table.write_text(table.read_text("utf-8") + " ", "utf-8")  # a digit more, on another processor
+    assert data_digest(fleet) == before
+    manifest.write_text(manifest.read_text("utf-8").replace('"renderer": "', '"renderer": "0'), "utf-8")
+    assert data_digest(fleet) != before
+    manifest.unlink()
+    assert data_digest(fleet) not in (before, data_digest(tiny_fleets / "six"))
 
 
 def test_a_plan_trains_nothing(tiny_fleets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import io
+import json
 import tokenize
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
@@ -28,6 +29,8 @@ INDIFFERENT: Final = (
 )
 """What in these parts decides none."""
 
+RENDERED: Final = "embedded.json"
+"""File beside rendered fleets that says what they were rendered with."""
 
 ENTRIES: Final = {
     "supervised": ("training/source.py", "evaluation/evaluate.py"),
@@ -75,13 +78,22 @@ def imported(package: Path, entries: Iterable[str]) -> set[Path]:
 
 
 def data_digest(fleet: Path) -> str:
-    """SHA-256 over the names and sizes of all files of a fleet's folder, but for what readers keep in hidden ones."""
+    """SHA-256 over the names and sizes of all files of a fleet's folder, but for what readers keep in hidden ones.
+
+    Of a fleet that ``ugocc data render`` made, what it was rendered with takes the place of the sizes: sines of another
+    processor differ in their last digit, and with them the length of a table of text.
+    """
     files = sorted(
         file
         for file in fleet.rglob("*")
         if file.is_file() and not any(part.startswith(".") for part in file.relative_to(fleet).parts)
     )
-    return _digest(fleet, files, lambda file: str(file.stat().st_size).encode())
+    rendered = fleet.parent / RENDERED
+    if not rendered.is_file():
+        return _digest(fleet, files, lambda file: str(file.stat().st_size).encode())
+    manifest = json.loads(rendered.read_text(encoding="utf-8"))
+    made_with = json.dumps({key: manifest.get(key) for key in ("settings", "renderer")}, sort_keys=True).encode()
+    return _digest(fleet, files, lambda _: made_with)
 
 
 def _digest(folder: Path, files: Iterable[Path], about: Callable[[Path], bytes]) -> str:

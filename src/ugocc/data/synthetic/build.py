@@ -26,6 +26,7 @@ from ugocc.data.synthetic.write_nuscenes import write_scene, write_tables
 from ugocc.errors import DataError
 from ugocc.extras import require
 from ugocc.progress import follow
+from ugocc.provenance import RENDERED
 
 require("rendering", "synthetic")
 from ugocc.data.synthetic.write_waymo import write_segment  # noqa: E402  (needs pyarrow)
@@ -35,7 +36,7 @@ FLEETS: Final = ("six", "five")
 """Names of the embedded fleets and of their folders."""
 SPLITS: Final = ("train", "val", "test")
 """Names of the splits."""
-MANIFEST: Final = "embedded.json"
+MANIFEST: Final = RENDERED
 """Says how the fleets beside it were rendered."""
 MINUTE_US: Final = 60_000_000
 """Each scene of a fleet starts a minute after the one before, in microseconds."""
