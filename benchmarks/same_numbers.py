@@ -38,7 +38,7 @@ from ugocc.errors import DataError
 from ugocc.evaluation.evaluate import evaluate
 from ugocc.models.assemble import MODELS
 from ugocc.provenance import code_digest
-from ugocc.results import commit, numbers_in_a_line, write_text
+from ugocc.results import commit, write_text
 from ugocc.training.chain import adapt_after
 from ugocc.training.checkpoint import load_model, load_tensors, read_card
 from ugocc.training.settings import FleetSettings
@@ -95,6 +95,8 @@ def probe(trees: dict[str, Path], kind: str, fleets: Path, folder: Path) -> dict
     made = {}
     for name, (process, out) in running.items():
         if process.wait():
+            for other, _ in running.values():
+                other.kill()
             raise DataError(trees[name], "probe", f"exit status {process.returncode}", "0: see what it printed")
         made[name] = json.loads(out.read_text(encoding="utf-8"))
     return made
@@ -153,6 +155,8 @@ def adapted(fleets: Path, folder: Path) -> Iterator[tuple[str, str]]:
 
 def carry(files: list[Path], code: str, about: dict[str, Any]) -> None:
     """Mark the files that are of the code before as of the code now."""
+    from ugocc.results import numbers_in_a_line  # the probe does without, in the code before, too
+
     carried = 0
     for file in files:
         content = json.loads(file.read_text(encoding="utf-8"))
