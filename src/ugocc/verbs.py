@@ -64,20 +64,24 @@ def _fit(argv: Sequence[str], texts: dict[str, Any]) -> None:
 
 
 def _pretrain(argv: Sequence[str], texts: dict[str, Any]) -> None:
+    from ugocc.extras import require
     from ugocc.last import remember
     from ugocc.training.stages import parse_adapt_recipe, pretrain_recipe, train_adapt
 
     recipe = _from_a_lasting_start(parse_adapt_recipe(argv, pretrain_recipe, **texts))
+    require("adaptation", "adapt")
     print(f"model: {train_adapt(recipe)}")
     remember(recipe.run.folder)
 
 
 def _adapt(argv: Sequence[str], texts: dict[str, Any]) -> None:
+    from ugocc.extras import require
     from ugocc.last import remember
     from ugocc.serving.adapt import adapt_fleet
     from ugocc.training.stages import parse_adapt_recipe
 
     recipe = _from_a_lasting_start(parse_adapt_recipe(argv, **texts))
+    require("adaptation", "adapt")
     print(f"model: {adapt_fleet(recipe)}")
     remember(recipe.run.folder)
 
