@@ -69,7 +69,7 @@ def _pretrain(argv: Sequence[str], texts: dict[str, Any]) -> None:
     from ugocc.training.stages import parse_adapt_recipe, pretrain_recipe, train_adapt
 
     recipe = _from_a_lasting_start(parse_adapt_recipe(argv, pretrain_recipe, **texts))
-    require("adaptation", "adapt")
+    require("adaptation", "adapt")  # before fleets are opened, which may need another extra
     print(f"model: {train_adapt(recipe)}")
     remember(recipe.run.folder)
 
@@ -81,7 +81,7 @@ def _adapt(argv: Sequence[str], texts: dict[str, Any]) -> None:
     from ugocc.training.stages import parse_adapt_recipe
 
     recipe = _from_a_lasting_start(parse_adapt_recipe(argv, **texts))
-    require("adaptation", "adapt")
+    require("adaptation", "adapt")  # before fleets are opened, which may need another extra
     print(f"model: {adapt_fleet(recipe)}")
     remember(recipe.run.folder)
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ugocc import extras
 from ugocc.errors import DataError, MissingPackage
-from ugocc.viz.film import file_name, of_one_size, write_film
+from ugocc.viz.film import film_name, of_one_size, write_film
 
 COLOURS = [(220, 40, 40), (40, 200, 60), (50, 60, 220), (230, 220, 40), (20, 20, 20)]
 
@@ -75,6 +75,6 @@ def test_pictures_of_other_sizes_stand_on_the_page_of_the_first() -> None:
 
 
 def test_a_scene_is_no_path() -> None:
-    assert file_name("monday 1") == "monday 1"
-    assert file_name("/data/monday") == "_data_monday"
-    assert file_name(r"..\C:x") == ".._C_x"
+    assert film_name("monday 1") == "monday 1"
+    assert film_name("/data/monday") == "_data_monday"
+    assert film_name(r"..\C:x") == ".._C_x"

@@ -23,7 +23,7 @@ from ugocc.progress import follow
 from ugocc.serving.exported import Precision, Runtime
 from ugocc.serving.predictor import PredictedVolume, Predictor
 from ugocc.training.statistics import spaced
-from ugocc.viz.film import check_film, file_name, of_one_size, write_film
+from ugocc.viz.film import check_film, film_name, of_one_size, write_film
 from ugocc.viz.pictures import prediction_picture
 
 
@@ -84,7 +84,7 @@ def predict_fleet(settings: PredictSettings) -> None:
                 continue
             begun = list(islice(pictures, 2))
             if len(begun) == 2:
-                film = settings.out / f"{file_name(scene)}.{settings.film}"
+                film = settings.out / f"{film_name(scene)}.{settings.film}"
                 written["films"].append(write_film(of_one_size(chain(begun, pictures)), film, fps=4))
         about = {"checkpoint": checkpoint, "fleet": frames.fleet, "split": settings.split, "frames": count}
         report({**about, "out": settings.out, **written}, f"{count} frames of {frames.fleet}: {settings.out}")

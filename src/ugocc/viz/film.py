@@ -68,8 +68,8 @@ def of_one_size(pictures: Iterable[Picture]) -> Iterator[Picture]:
         yield np.asarray(whole)
 
 
-def file_name(name: str) -> str:
-    """The name of a scene or a fleet as that of a file: what parts folders, and what Windows forbids, becomes _."""
+def film_name(name: str) -> str:
+    """The name of a scene or a fleet as that of its film: what parts folders, and what Windows forbids, becomes _."""
     return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", name)
 
 

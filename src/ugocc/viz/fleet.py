@@ -16,7 +16,7 @@ from ugocc.geometry.camera import project
 from ugocc.geometry.rigid import Matrix, inverse, transform
 from ugocc.progress import follow
 from ugocc.viz.canvas import Picture, write_picture
-from ugocc.viz.film import check_film, file_name, of_one_size, write_film
+from ugocc.viz.film import check_film, film_name, of_one_size, write_film
 from ugocc.viz.overlay import draw_boxes, draw_points, draw_semantics
 from ugocc.viz.pictures import frame_picture
 
@@ -70,7 +70,7 @@ def view_fleet(settings: ViewSettings) -> None:
     for frame in follow(islice(iter(frames), count), f"view {frames.fleet}", total=count):
         pictures.append(write_picture(settings.out / f"{frame.token}.png", picture_of_frame(frame, settings)))
     if settings.film != "none" and pictures:
-        name = f"{file_name(frames.fleet)}-{settings.split}.{settings.film}"
+        name = f"{film_name(frames.fleet)}-{settings.split}.{settings.film}"
         write_film(of_one_size(_read(pictures)), settings.out / name)
     print(f"{count} of {len(frames)} frames of {frames.fleet} ({settings.split}): {settings.out}")
 
