@@ -22,6 +22,7 @@ from ugocc.ablation import (
     run_variant,
 )
 from ugocc.bench.timing import measure
+from ugocc.devices import default_device
 from ugocc.errors import DataError
 from ugocc.gaps import gap_table
 from ugocc.models.assemble import build_model, model_settings
@@ -29,7 +30,6 @@ from ugocc.models.example import example_batch
 from ugocc.output import reporting
 from ugocc.provenance import code_digest, data_digest
 from ugocc.results import Row, markdown_table, read_results, write_text
-from ugocc.serving.predictor import default_device
 from ugocc.serving.report import KEYS, Story, reproduce_report, story_of
 from ugocc.serving.tables import order
 from ugocc.training.source import source_recipe, supervised_losses

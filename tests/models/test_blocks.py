@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ugocc.models.blocks import ResidualBlock, conv_norm, residual_stage, resize
+from ugocc.models import blocks
+from ugocc.models.blocks import NARROW, ResidualBlock, conv_norm, residual_stage, resize
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
@@ -32,3 +33,34 @@ def test_resize_keeps_a_linear_ramp_between_cell_centres():
     # Centres of halved cells lie a quarter of a coarse cell beside the coarse centre; the ends are held.
     torch.testing.assert_close(fine, torch.tensor([0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]))
     assert resize(ramp, (4, 2, 2)) is ramp
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_a_narrow_shortcut_keeps_the_cells_that_a_strided_convolution_keeps(dimensions):
+    size = (7, 6, 5)[:dimensions]
+    narrow = ResidualBlock(8, 20, 2, dimensions).eval()
+    _, conv, norm = narrow.shortcut
+    plain = conv_norm(8, 20, 1, 2, dimensions=dimensions).eval()
+    plain.load_state_dict(
+        {f"0.{k}": v for k, v in conv.state_dict().items()} | {f"1.{k}": v for k, v in norm.state_dict().items()}
+    )
+    x = torch.randn(2, 8, *size)
+    torch.testing.assert_close(narrow.shortcut(x), plain(x))
+    wide = ResidualBlock(NARROW, 20, 2, dimensions).shortcut
+    assert wide[0].stride == (2,) * dimensions
+
+
+@pytest.mark.parametrize(("depth", "exact"), [(1, True), (2, True), (3, False), (4, False)])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_bfloat16_is_left_where_it_is_wrong_on_some_processors(monkeypatch, kernel, depth, exact):
+    conv = conv_norm(16, 8, kernel, 2, dimensions=3)[0]
+    x = torch.randn(1, 16, 6, 6, depth)
+    plain = conv(x)
+    assert (plain.shape[-1] == 1) == exact
+    with torch.autocast("cpu", torch.bfloat16):
+        monkeypatch.setattr(blocks, "has_amx", lambda: False)
+        assert conv(x).dtype == torch.bfloat16
+        monkeypatch.setattr(blocks, "has_amx", lambda: True)
+        found = conv(x)
+    assert found.dtype == (torch.float32 if exact else torch.bfloat16)
+    torch.testing.assert_close(found.float(), plain, rtol=0 if exact else 0.05, atol=1e-6 if exact else 0.05)

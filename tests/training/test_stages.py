@@ -25,6 +25,7 @@ from ugocc.data.transforms import AugmentSettings
 from ugocc.demo import DemoSettings, run_demo
 from ugocc.errors import DataError
 from ugocc.labels import UNKNOWN
+from ugocc.models.assemble import model_settings
 from ugocc.models.depth_net import CameraNorm
 from ugocc.training import adapt
 from ugocc.training.adapt_settings import AdaptRecipe
@@ -39,7 +40,7 @@ from ugocc.training.stages import (
     pretrain_recipe,
     train_adapt,
 )
-from ugocc.training.statistics import spaced
+from ugocc.training.statistics import estimate_statistics, spaced
 
 NAME = "flashocc"
 
@@ -291,6 +292,21 @@ def test_every_ingredient_reaches_the_student(adapted: Path, tiny_fleets: Path, 
         train_adapt(_recipe(tiny_fleets, tmp_path / "run", f"--start={adapted}", *words))
     expected = {"depth", "pseudo_labels", "render_depth", "photometric_source", "photometric_target", "adversary"}
     assert expected <= set.union(*terms)
+
+
+def test_statistics_are_estimated_where_the_model_is(tiny_fleets: Path) -> None:
+    class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.empty(1, device="meta"))
+
+        def forward(self, batch: Batch) -> None:
+            seen.append(batch.images.device.type)
+
+    seen: list[str] = []
+    data = FrameDataset(open_fleet(tiny_fleets / "five", "train"), model_settings(NAME, "debug").input, labelled=False)
+    estimate_statistics(Model(), data, 2)  # type: ignore[arg-type]
+    assert seen == ["meta", "meta"]
 
 
 def test_candidates_and_frames_are_evenly_spaced() -> None:

@@ -53,7 +53,7 @@ def measure_steps(name: str, size: str, device: torch.device, runs: int, seconds
     recipe = adapt_recipe(name, size)
     source = replace(source_recipe(name, size), model=recipe.model)
     inputs = recipe.model.input
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         works: dict[str, Callable[[], object]] = {}
         for precision, dtype in PRECISIONS.items():
             for samples in (1, 2):
@@ -131,7 +131,7 @@ def _step(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without what Lightning says of a task that no trainer runs."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*self.log.*")

@@ -64,8 +64,9 @@ class Batch:
         return exact_product(self.bev_T_ego[:, None], self.ego_T_camera)
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch on another device."""
-        return self._each(lambda value: value.to(device, non_blocking=True))
+        """The same batch on another device, but for float64 on MPS, which has none: world poses stay where they are."""
+        stays = torch.float64 if torch.device(device).type == "mps" else None
+        return self._each(lambda value: value if value.dtype == stays else value.to(device, non_blocking=True))
 
     def pick(self, sample: int) -> Batch:
         """One sample as a batch of its own."""

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from ugocc.data.batch import Batch, collate
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.frame import FrameSource
+from ugocc.devices import accelerator_of
 from ugocc.errors import DataError
 from ugocc.evaluation.depth import DepthMetrics
 from ugocc.evaluation.files import write_prediction
@@ -109,7 +110,7 @@ def evaluate(
         metrics: which ones; ``map_ten_class`` is always computed, depth if the network predicts any.
         predictions: folder for ``<token>.npz`` files, or None.
         workers: data-loading processes.
-        accelerator: cpu, cuda, mps or auto.
+        accelerator: cpu, cuda, mps or auto (``ugocc.devices``).
         callbacks: Lightning callbacks, such as the progress display.
 
     Raises:
@@ -120,7 +121,7 @@ def evaluate(
     task = Evaluation(model, data.source, metrics, predictions)
     batches = DataLoader(data, batch_size=1, collate_fn=collate, num_workers=workers)
     trainer = Trainer(
-        accelerator=accelerator,
+        accelerator=accelerator_of(accelerator),
         devices=1,
         logger=False,
         callbacks=list(callbacks),

@@ -22,6 +22,9 @@ from ugocc.labels import FREE, UNKNOWN
 STEPS_PER_VOXEL: Final = 4
 """Places at which a ray looks, per edge of a voxel."""
 
+STEPS_AT_ONCE: Final = 64
+"""Steps that all rays take together."""
+
 DEPTH: Final = 0.5
 """Edges of a voxel that a surface lies below the faces of its voxel."""
 
@@ -50,24 +53,36 @@ def seen_labels(batch: Batch, map_size: tuple[int, int], grid: VoxelGrid) -> Ten
     origins = volume_T_camera[..., None, :3, 3] + NEAR * directions
     directions = F.normalize(directions, dim=-1) * (grid.voxel_size / STEPS_PER_VOXEL)
 
-    up = torch.tensor([0.0, 0.0, DEPTH * grid.voxel_size], device=like.device)
-    labels = torch.full(directions.shape[:-1], FREE, dtype=torch.uint8, device=like.device)
-    within = torch.zeros_like(labels, dtype=torch.int32)
-    farthest = sum(edge**2 for edge in grid.shape) ** 0.5
-    for step in range(int(STEPS_PER_VOXEL * farthest) + 1):
-        points = origins + step * directions
-        here = _classes_at(points, batch.occupancy, grid)
-        solid = (here != FREE) & (_classes_at(points + up, batch.occupancy, grid) != FREE)
-        within = torch.where(solid, within + 1, 0)
-        labels = torch.where((labels == FREE) & (within > DEPTH * STEPS_PER_VOXEL), here, labels)
+    labels = _first_met(origins, directions, batch.occupancy, grid)
     shown = batch.pixel_mask.unflatten(-1, (columns, -1)).unflatten(-3, (rows, -1)).all(dim=-1).all(dim=-2)
     shown &= batch.camera_mask[..., None, None]
     labels = labels.masked_fill(labels == FREE, UNKNOWN).unflatten(-1, map_size)
     return labels.masked_fill(~shown, UNKNOWN)
 
 
+def _first_met(origins: Tensor, directions: Tensor, volumes: Tensor, grid: VoxelGrid) -> Tensor:
+    """(B, N, P) uint8 classes that rays (B, N, P, 3) meet, step by step in ``directions``; free where they meet none.
+
+    A few dozen steps of all rays at a time: single ones are too little work for a GPU.
+    """
+    up = torch.tensor([0.0, 0.0, DEPTH * grid.voxel_size], device=origins.device)
+    enough = int(DEPTH * STEPS_PER_VOXEL) + 1  # steps in a row in voxels that are not free
+    labels = torch.full(directions.shape[:-1], FREE, dtype=torch.uint8, device=origins.device)
+    before = torch.zeros(*labels.shape, enough - 1, dtype=torch.bool, device=origins.device)
+    farthest = sum(edge**2 for edge in grid.shape) ** 0.5
+    for steps in torch.arange(int(STEPS_PER_VOXEL * farthest) + 1, device=origins.device).split(STEPS_AT_ONCE):
+        points = origins[..., None, :] + steps[:, None] * directions[..., None, :]
+        here = _classes_at(points, volumes, grid)
+        solid = torch.cat([before, (here != FREE) & (_classes_at(points + up, volumes, grid) != FREE)], dim=-1)
+        met = solid.unfold(-1, enough, 1).all(dim=-1)
+        first = here.gather(-1, met.to(torch.uint8).argmax(dim=-1, keepdim=True)).squeeze(-1)
+        labels = torch.where((labels == FREE) & met.any(dim=-1), first, labels)
+        before = solid[..., len(steps) :]
+    return labels
+
+
 def _classes_at(points: Tensor, volumes: Tensor, grid: VoxelGrid) -> Tensor:
-    """(B, N, P) classes of volumes (B, X, Y, Z) at points (B, N, P, 3), free outside."""
+    """(B, ...) classes of volumes (B, X, Y, Z) at points (B, ..., 3), free outside."""
     lower = torch.tensor(grid.lower, dtype=points.dtype, device=points.device)
     shape = torch.tensor(grid.shape, device=points.device)
     cell = torch.floor((points - lower) / grid.voxel_size).long()

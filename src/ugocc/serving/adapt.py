@@ -11,8 +11,8 @@ import numpy as np
 from ugocc.adaptation.label_free import LabelFreeScores, label_free_scores
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
+from ugocc.devices import default_device
 from ugocc.labels import CLASSES, FREE
-from ugocc.serving.predictor import default_device
 from ugocc.serving.report import REPORT, described, there
 from ugocc.serving.report_scenes import Network, scene_of
 from ugocc.serving.report_sections import curves_section

@@ -17,6 +17,7 @@ from ugocc.adaptation.visibility import voxels_in_pictures
 from ugocc.data.frame import Frame
 from ugocc.data.prepare import prepare
 from ugocc.data.transforms import make_sample
+from ugocc.devices import default_device
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.models.assemble import OccupancyModel
 from ugocc.serving.exported import ExportedModel, Precision, Runtime, open_model
@@ -121,10 +122,3 @@ class Predictor:
         batch = make_sample(prepare(frame, settings, labelled=False), settings)
         seen: NDArray[np.bool_] = voxels_in_pictures(views_of(batch), settings.grid)[0].numpy()
         return seen
-
-
-def default_device() -> str:
-    """The best device there is: cuda, mps or cpu."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -18,11 +18,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ugocc.config import plain
 from ugocc.data.batch import collate
+from ugocc.devices import accelerator_of
 from ugocc.errors import DataError
 from ugocc.extras import installed
 from ugocc.training.order import PairOrder, StepOrder
 from ugocc.training.progress import progress_callback
 from ugocc.training.settings import OptimSettings, RunSettings
+
+FINITE: Final = "finite losses (lower optim.lr, check the labels, or on a CPU leave bfloat16: run.precision 32-true)"
 
 RECIPE: Final = "recipe.yaml"
 """File of a run folder that says what it is a run of."""
@@ -68,7 +71,7 @@ def check_finite(terms: dict[str, Tensor], tokens: Sequence[str]) -> Tensor:
     total = torch.stack(list(terms.values())).sum()
     if not torch.isfinite(total):
         parts = {k: float(v) for k, v in terms.items()}
-        raise DataError(", ".join(tokens), "loss", parts, "finite losses (lower optim.lr, or check the labels)")
+        raise DataError(", ".join(tokens), "loss", parts, FINITE)
     return total
 
 
@@ -110,7 +113,7 @@ def fit(
     )
     trainer = Trainer(
         max_steps=optim.steps,
-        accelerator=run.accelerator,
+        accelerator=accelerator_of(run.accelerator),
         devices=run.devices,
         precision=run.precision,
         gradient_clip_val=optim.clip_norm,

@@ -54,7 +54,7 @@ class RunSettings:
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
     """Lightning's precision flag."""
     accelerator: str = "auto"
-    """cpu, cuda, mps or auto."""
+    """cpu, cuda or mps; auto takes cuda where there is one, else cpu."""
     devices: int = 1
     """Processes, one per device."""
     recompute: bool = False

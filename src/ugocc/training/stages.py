@@ -81,7 +81,8 @@ def train_adapt(recipe: AdaptRecipe) -> Path:
         taught = recipe.teacher
         if about.get("target_fleet") == target.source.fleet:
             taught = remembering(taught, recipe.optim.steps)
-        _train(Adaptation(model, replace(recipe, teacher=taught)), source, target, clean_source)
+        device = _train(Adaptation(model, replace(recipe, teacher=taught)), source, target, clean_source)
+        model.to(device)  # training hands it back on the CPU; statistics and scores are faster where it was trained
     report = choose(model, recipe, target)
     statistics = {}
     for data in (clean_source, target):  # the target last, for its statistics are those the network is saved with
@@ -132,7 +133,8 @@ def _open(fleet: FleetSettings) -> FrameSource:
     return open_fleet(fleet.root, fleet.split, fleet.name, fleet.every)
 
 
-def _train(task: Adaptation, source: FrameDataset, target: FrameDataset, clean_source: FrameDataset) -> None:
+def _train(task: Adaptation, source: FrameDataset, target: FrameDataset, clean_source: FrameDataset) -> torch.device:
+    """Train on pairs of samples of both fleets; returns the device that it was done on."""
     recipe, run = task.recipe, task.recipe.run
     rigs = [
         rig_of_frame(target.frame(i), source.settings.height, source.settings.width) for i in spaced(len(target), 20)
@@ -160,7 +162,8 @@ def _train(task: Adaptation, source: FrameDataset, target: FrameDataset, clean_s
     if recipe.weights.pseudo_labels and recipe.voting.rounds:
         fleets, count = Fleets(clean_source, target), recipe.choice.statistics_frames
         callbacks.append(VoteAgain(run.folder / "voted", fleets, recipe.voting, recipe.evidence, count))
-    fit(task, loader(pairs, order, run.workers, join_pairs), order, recipe.optim, run, what, callbacks)
+    trainer = fit(task, loader(pairs, order, run.workers, join_pairs), order, recipe.optim, run, what, callbacks)
+    return trainer.strategy.root_device
 
 
 @torch.no_grad()

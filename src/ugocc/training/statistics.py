@@ -9,7 +9,8 @@ from ugocc.models.assemble import OccupancyModel
 
 def estimate_statistics(model: OccupancyModel, data: FrameDataset, frames: int) -> None:
     """Replace the batch-norm statistics of a model by those of clean images of a fleet, evenly spaced over it."""
-    reestimate_batchnorm(model, (data[i] for i in spaced(len(data), frames)))
+    device = next(model.parameters()).device
+    reestimate_batchnorm(model, (data[i].to(device) for i in spaced(len(data), frames)))
 
 
 def spaced(length: int, count: int) -> list[int]:
