@@ -176,11 +176,12 @@ def cost_of(timing: Mapping[str, float]) -> str:
 def write_page(page: Path, content: Mapping[str, Any]) -> None:
     """Write the tables into the page's blocks."""
     names = ", ".join(content["machine"]["accelerators"]) or content["machine"]["processor"]
-    where = f"{names}, PyTorch {content['versions']['torch']}, commit {content['commit'][:7]}."
+    changed = ", changed" if content["commit"].endswith("-dirty") else ""
+    where = f"{names}, PyTorch {content['versions']['torch']}, commit {content['commit'][:7]}{changed}."
     text = page.read_text(encoding="utf-8")
     tables = {"agreement": agreement_table, "predictions": speed_table, "steps": steps_table}
     for block, table in tables.items():
-        text = replace_block(text, f"gpu:{block}", f"{table(content)}\n\n*{where}*")
+        text = replace_block(text, f"gpu:{block}", f"{table(content)}\n\n*{where}*\n")
     write_text(page, text)
 
 
