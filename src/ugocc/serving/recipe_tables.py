@@ -18,7 +18,7 @@ def recipe_table(folder: Path) -> str:
     content = read_recipes(folder)
     assumed = content["assumed"]
     lines = [
-        f"*An estimate; nothing of it was run on a GPU.* Multiply-adds as counted in steps on a CPU, at "
+        f"*An estimate: none of these was run to its end.* Multiply-adds as counted in steps on a CPU, at "
         f"{assumed['utilisation']:.0%} of the {assumed['peak'] / 1e12:.0f} TFLOP/s that an {assumed['gpu']} has in "
         f"bfloat16; eight of them {8 * assumed['scaling']:.1f} times as fast as one.",
         "",
