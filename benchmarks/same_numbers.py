@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from ugocc.ablation import AblationSettings, base_recipe, variant_recipe
+from ugocc.calm import quieten
 from ugocc.data.batch import Batch
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
@@ -57,6 +58,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.probe:
+        quieten()
         with tempfile.TemporaryDirectory() as folder:
             make = supervised if options.probe == "supervised" else adapted
             outcomes = dict(make(options.fleets, Path(folder)))

@@ -16,6 +16,7 @@ NOISE: Final = (
     r".*`training_step` returned `None`",
     r"The number of training batches .* is smaller than the logging interval",
     r"Sparse CSR tensor support is in beta",
+    r"Sparse invariant checks are implicitly disabled",  # the lift makes such tensors itself, and rightly
     r"Experiment logs directory .* exists and is not empty",  # a run that begins again where it began before
 )
 """Beginnings of warnings that ask nothing of a user."""
