@@ -3,9 +3,9 @@
     python benchmarks/gpu.py --out results/gpu/h200.json --page docs/gpu.md
 
 Needs no data: example batches of six cameras. Predictions and gradients of every network stand beside those of the CPU
-in float32; then come milliseconds and peak memory of a prediction and of whole training steps at full size, each at
-the batch of its recipe, and whether a step done twice gives the same gradients. Medians of runs in one process; memory
-is what PyTorch's allocator held at most, weights and optimiser included.
+in float32, and gradients beside those of the same pass done again; then come milliseconds and peak memory of
+predictions and of whole training steps at full size. Medians of runs in one process; memory is what PyTorch's allocator
+held at most, weights and optimiser included.
 """
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ from ugocc.training.source import source_recipe, supervised_losses
 from ugocc.training.stages import adapt_recipe
 
 PRECISIONS: Final = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-FIRST: Final = 1
-"""Seed of the example batch."""
 
 
 def agreement(name: str, size: str, device: torch.device) -> dict[str, float]:
@@ -63,7 +61,7 @@ def agreement(name: str, size: str, device: torch.device) -> dict[str, float]:
 def _forward_backward(model: OccupancyModel, device: torch.device) -> tuple[Tensor, Tensor]:
     recipe = source_recipe(model.settings.name, model.settings.size)
     model.to(device).zero_grad(set_to_none=True)
-    batch = example_batch(model.settings.input, seed=FIRST).to(device)
+    batch = example_batch(model.settings.input, seed=1).to(device)
     prediction = model(batch)
     losses = (recipe.occupancy_loss, recipe.depth_loss, recipe.semantic_loss)
     terms = supervised_losses(prediction, batch, *losses, model.settings.input.grid)
@@ -101,7 +99,7 @@ def predictions(name: str, size: str, device: torch.device, runs: int, seconds: 
 
 
 def steps(size: str, device: torch.device, runs: int, seconds: float) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Milliseconds and memory of training steps at the batch of the recipes: plain training, and adaptation."""
+    """Milliseconds and memory of training steps: plain training, and adaptation."""
     for name, samples in (("flashocc", 4), ("bevformer-occ", 2), ("ugocc", 2)):
         for recompute in (False, True):
             recipe = source_recipe(name, size)
@@ -187,7 +185,7 @@ def write_page(page: Path, content: Mapping[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cuda", help="cuda or mps")
+    parser.add_argument("--device", default="cuda", help="cuda, or cpu to try the program")
     parser.add_argument("--size", default="full", choices=("debug", "laptop", "full"), help="size of the networks")
     parser.add_argument("--compared", default="laptop", choices=("debug", "laptop", "full"), help="with the CPU")
     parser.add_argument("--models", nargs="*", default=list(MODELS), help="networks")

@@ -4,8 +4,8 @@
     ugocc ablate --directions '[six-van]' --variants '[source-only, full, oracle]' --seeds '[0]' --out runs/stranger
 
 The method's settings were chosen on two fleets. Whether they hold on another is asked of a rig that differs from both:
-four pictures of 4:3, 100 degrees wide, 2.4 m above the road, none of them forward of the cab; a lidar of 40 beams; late
-light in a town of its own. Frames are written as docs/own-fleet.md says, labels for the bar and the report beside them.
+four pictures of 4:3, 100 degrees wide, 2.4 m above the road; a lidar of 40 beams; late light in a town of its own.
+Frames are written as docs/own-fleet.md says, labels for the bar and the report beside them.
 """
 
 from __future__ import annotations

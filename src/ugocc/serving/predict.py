@@ -52,7 +52,7 @@ class PredictSettings:
     """Frames of the recordings that batch-norm statistics are taken of where the model has none of a fleet of this
     name; no labels are needed for it. 0 keeps those it came with, as an exported graph does."""
     device: str | None = None
-    """cpu, cuda, mps; by default the best there is."""
+    """cpu, cuda or mps; by default cuda where there is one, else cpu."""
     runtime: Runtime = "onnxruntime"
     """What runs the checkpoint if ``ugocc export`` wrote it."""
     precision: Precision = "float32"

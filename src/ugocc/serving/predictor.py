@@ -66,7 +66,7 @@ class Predictor:
 
         Args:
             folder: model folder.
-            device: torch device; by default the best there is.
+            device: torch device; by default ``ugocc.devices.default_device``.
             fleet: name of the fleet that will be predicted; if the folder has statistics of it, they are used.
             runtime: what runs an exported graph.
             precision: of an exported graph.

@@ -46,7 +46,7 @@ def scene_of(
         networks: what predicts, in the order of the buttons.
         moments: how many at most.
         labelled: show the truth of frames that have one; False reads no label.
-        device: torch device; by default the best there is.
+        device: torch device; by default ``ugocc.devices.default_device``.
 
     Raises:
         DataError: networks that predict different grids.

@@ -55,7 +55,7 @@ class ViewSettings:
     checkpoint: Path | None = None
     """Model that predicts volumes and depth for the rerun viewer, named as for ``ugocc predict``."""
     device: str | None = None
-    """Of the checkpoint: cpu, cuda, mps; by default the best there is."""
+    """Of the checkpoint: cpu, cuda or mps; by default cuda where there is one, else cpu."""
     width: int = 704
     """Columns of the pictures in the rerun viewer; wider ones are scaled down."""
 
