@@ -1,7 +1,9 @@
 """A third fleet, on which nothing was ever chosen: vans with four wide cameras, as an own-fleet folder.
 
     python benchmarks/stranger.py --out data/embedded/van
-    ugocc ablate --directions '[six-van]' --variants '[source-only, full, oracle]' --seeds '[0]' --out runs/stranger
+    ugocc ablate --directions '[six-van]' --variants '[source-only, full, oracle]' --seeds '[0]' --out runs/stranger \\
+        --publish results/stranger
+    python benchmarks/stranger.py --out data/embedded/van --runs runs/stranger --picture docs/images/van.png
 
 The method's settings were chosen on two fleets. Whether they hold on another is asked of a rig that differs from both:
 four pictures of 4:3, 100 degrees wide, 2.4 m above the road; a lidar of 40 beams; late light in a town of its own.
@@ -21,14 +23,18 @@ from typing import Any
 
 import numpy as np
 
+from ugocc.data.source import open_fleet
 from ugocc.data.synthetic.encode import jpeg_bytes, lidar_points, npz_bytes, write_file
 from ugocc.data.synthetic.rendered import RenderedFrame
 from ugocc.data.synthetic.vocabulary import file_ids
 from ugocc.data.town import rigs, style
 from ugocc.data.town.scene import DriveSettings, open_drive
+from ugocc.demo import side_by_side
 from ugocc.labels import OCC3D_WAYMO
 from ugocc.progress import follow
 from ugocc.results import write_text
+from ugocc.viz.report.scenes import AFTER, BAR, BEFORE
+from ugocc.viz.sheet import write_small
 
 FLEET = "van"
 SPLITS = {"train": 20, "val": 4, "test": 4}
@@ -119,12 +125,24 @@ def lines(out: Path, settings: DriveSettings, drives: dict[str, int]) -> Iterato
             yield job.result()
 
 
+def draw(fleet: Path, runs: Path, picture: Path) -> None:
+    """A test frame of the fleet: cameras; volumes before and after adaptation, and of the bar; truth."""
+    folders = {BEFORE: "plain/six/seed-0", AFTER: "six-van/seed-0/full", BAR: "plain/van/seed-0"}
+    models = {caption: runs / folder / "model" for caption, folder in folders.items()}
+    pictures = list(side_by_side(models, open_fleet(fleet, "test", FLEET), scenes=1))
+    write_small(picture, pictures[len(pictures) // 2])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(f"data/embedded/{FLEET}"), help="folder of the fleet")
     parser.add_argument("--drives", type=int, nargs=3, default=list(SPLITS.values()), help="of train, val and test")
     parser.add_argument("--frames", type=int, default=20, help="frames of a drive")
+    parser.add_argument("--runs", type=Path, default=Path("runs/stranger"), help="what ugocc ablate wrote")
+    parser.add_argument("--picture", type=Path, help="draw a test frame, and render nothing")
     options = parser.parse_args()
+    if options.picture is not None:
+        return draw(options.out, options.runs, options.picture)
     settings = DriveSettings(frames=options.frames)
     drives = dict(zip(SPLITS, options.drives, strict=True))
     manifest = [json.dumps(line) for drive in lines(options.out, settings, drives) for line in drive]

@@ -8,7 +8,7 @@ earlier run of the same settings left, so the demo may be interrupted and repeat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import islice
@@ -21,6 +21,7 @@ from PIL import Image
 
 from ugocc.config import plain
 from ugocc.data.dataset import FrameDataset
+from ugocc.data.frame import FrameSource
 from ugocc.data.occupancy import label_on_grid
 from ugocc.data.source import open_fleet
 from ugocc.data.synthetic.build import RenderSettings, render_fleets
@@ -187,20 +188,28 @@ def _film(models: dict[str, Path], settings: DemoSettings, fleet: str) -> list[P
     stamp = settings.out / f".{fleet}-{sha256(weights.encode()).hexdigest()[:12]}"
     if stamp.is_file() and picture.is_file() and film.is_file():
         return [picture, film]
-    pictures = list(_side_by_side(models, settings, fleet))
+    pictures = list(side_by_side(models, open_fleet(settings.fleets.root / fleet, "test", fleet), settings.scenes))
     Image.fromarray(pictures[len(pictures) // 2]).save(picture)
     write_film(pictures, film, fps=4)
     write_text(stamp, "")
     return [picture, film]
 
 
-def _side_by_side(models: dict[str, Path], settings: DemoSettings, fleet: str) -> Iterator[NDArray[np.uint8]]:
-    """Cameras, every network's volume and the truth, of every frame of the filmed scenes."""
-    predictors = {name: Predictor.from_pretrained(model, fleet=fleet) for name, model in models.items()}
-    frames = open_fleet(settings.fleets.root / fleet, "test", fleet)
-    scenes = list(islice(dict.fromkeys(frame.scene for frame in frames), settings.scenes))
+def side_by_side(models: Mapping[str, Path], frames: FrameSource, scenes: int) -> Iterator[NDArray[np.uint8]]:
+    """Cameras, every network's volume and the truth, of every labelled frame of the first scenes.
+
+    Args:
+        models: model folders by the caption of their volumes.
+        frames: of the fleet whose pictures and labels are shown.
+        scenes: how many.
+
+    Yields:
+        (rows, columns, 3) RGB, all of one size.
+    """
+    predictors = {name: Predictor.from_pretrained(model, fleet=frames.fleet) for name, model in models.items()}
+    shown = list(islice(dict.fromkeys(frame.scene for frame in frames), scenes))
     for frame in frames:
-        if frame.scene not in scenes or frame.occupancy is None:
+        if frame.scene not in shown or frame.occupancy is None:
             continue
         predicted = {name: predictor(frame) for name, predictor in predictors.items()}
         grid = next(iter(predicted.values())).grid
@@ -209,7 +218,7 @@ def _side_by_side(models: dict[str, Path], settings: DemoSettings, fleet: str) -
         yield comparison_picture(
             [*volumes, ("truth", label.semantics)],
             grid,
-            title=f"{fleet}  {frame.scene}",
+            title=f"{frames.fleet}  {frame.scene}",
             images=[(camera.name, camera.image()) for camera in frame.cameras],
             mask=label.camera_mask & (label.semantics != UNKNOWN),
             column=400,
