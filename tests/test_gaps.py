@@ -41,12 +41,15 @@ def test_the_table_says_how_far_every_variant_comes() -> None:
     assert lines["oracle"]["mIoU, source"] == "-"
 
 
-def test_only_seeds_that_all_have_are_compared() -> None:
-    more = [*ROWS, row("full", "six", "five", 90.0, seed=1)]
-    assert cells(gap_table({"six-five": more}))["full"]["mIoU, target"] == "30.0"
-    both = [*more, *(row(r.variant, r.train_fleet, r.eval_fleet, r.miou, seed=1) for r in ROWS if r.variant != "full")]
-    full = cells(gap_table({"six-five": both}))["full"]
-    assert (full["seeds"], full["mIoU, target"], full["of plain gap"]) == ("2", "60.0 ± 30.0", "125 %")
+def test_only_seeds_that_all_have_are_compared_and_the_table_says_how_many() -> None:
+    more = [*ROWS, row("full", "six", "five", 90.0, seed=1), row("full", "six", "six", 42.5, seed=1)]
+    full = cells(gap_table({"six-five": more}))["full"]
+    assert (full["seeds"], full["mIoU, target"]) == ("2", "60.0 ± 30.0")
+    assert (full["of plain gap"], full["of strong gap"]) == ("50 % (1)", "33 % (1)")
+    assert (full["mIoU, source"], full["against source-only"]) == ("42.0 ± 0.5", "+1.5 (1)")
+    plain_twice = [*more, *(row(r.variant, r.train_fleet, r.eval_fleet, r.miou, 1) for r in (ROWS[0], ROWS[5]))]
+    full = cells(gap_table({"six-five": plain_twice}))["full"]
+    assert (full["of plain gap"], full["of strong gap"]) == ("125 %", "33 % (1)")
 
 
 def test_without_a_bar_there_is_no_share_and_a_folder_must_name_a_direction() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from statistics import fmean, pstdev
 
 from ugocc.errors import DataError
@@ -29,8 +29,9 @@ def gap_closed(score: float, baseline: float, bar: float) -> float | None:
 def gap_table(directions: Mapping[str, Iterable[Row]]) -> str:
     """A Markdown table with one line per direction, model and main variant.
 
-    A line takes the seeds that the variant, both baselines and the oracle have in common where they have any, and
-    shares of gaps are those of the means over these seeds. A column without its baseline or bar shows a dash.
+    mIoU is the mean over all seeds of the variant. A share of a gap, and a difference, is that of the means over the
+    seeds which all that it compares have in common; where these are fewer, their number stands in brackets. A column
+    without its baseline or bar shows a dash.
 
     Args:
         directions: rows by the name of their direction, ``SOURCE-TARGET``.
@@ -45,13 +46,10 @@ def gap_table(directions: Mapping[str, Iterable[Row]]) -> str:
             at = {fleet: scores.get((variant, fleet), {}) for fleet in (source, target)}
             if not at[target]:
                 continue
-            bars = {name: scores.get((name, target), {}) for name in (PLAIN, STRONG, ORACLE)}
-            seeds = _common(at[target], *(b for b in bars.values() if b))
-            cells = [_spread([at[target][s] for s in seeds])]
-            cells += [_share(at[target], bars[name], bars[ORACLE], seeds) for name in (PLAIN, STRONG)]
-            plain_at_home = scores.get((PLAIN, source), {})
-            cells += _against(at[source], plain_at_home, _common(at[source], plain_at_home))
-            lines.append(_line(names, variant, seeds, cells))
+            plain, strong, bar = (scores.get((name, target), {}) for name in (PLAIN, STRONG, ORACLE))
+            cells = [_spread(at[target].values()), _share(at[target], plain, bar), _share(at[target], strong, bar)]
+            cells += _at_home(at[source], scores.get((PLAIN, source), {}))
+            lines.append(_line(names, variant, at[target], cells))
     return "\n".join(lines) + "\n"
 
 
@@ -73,11 +71,11 @@ def ingredient_table(directions: Mapping[str, Iterable[Row]]) -> str:
             at_target = scores.get((variant, target), {})
             if variant in (PLAIN, STRONG, ORACLE, FULL) or not at_target:
                 continue
-            seeds = _common(at_target, scores.get((FULL, target), {}))
+            seeds = _shared(at_target, scores.get((FULL, target), {})) or sorted(at_target)
             cells = []
             for fleet in (target, source):
                 of_full = scores.get((FULL, fleet), {})
-                cells += _against(scores.get((variant, fleet), {}), of_full, seeds, spread=True)
+                cells += _against(scores.get((variant, fleet), {}), of_full, seeds)
             lines.append(_line(names, variant, seeds, cells))
     return "\n".join(lines) + "\n"
 
@@ -101,36 +99,41 @@ def _head(columns: Sequence[str]) -> list[str]:
     return ["| " + " | ".join(head) + " |", "|" + "---|" * 4 + "--:|" * (len(head) - 4)]
 
 
-def _line(names: tuple[str, str, str], variant: str, seeds: Sequence[int], cells: Sequence[str]) -> str:
+def _line(names: tuple[str, str, str], variant: str, seeds: Collection[int], cells: Sequence[str]) -> str:
     direction, model, split = names
     return "| " + " | ".join([direction, model, variant, split, str(len(seeds)), *cells]) + " |"
 
 
-def _common(first: Mapping[int, float], *others: Mapping[int, float]) -> list[int]:
-    shared = [seed for seed in sorted(first) if all(seed in other for other in others)]
-    return shared or sorted(first)
+def _shared(*scores: Mapping[int, float]) -> list[int]:
+    return sorted(set(scores[0]).intersection(*scores[1:]))
 
 
-def _share(
-    score: Mapping[int, float], baseline: Mapping[int, float], bar: Mapping[int, float], seeds: Sequence[int]
-) -> str:
-    if not all(seed in baseline and seed in bar for seed in seeds):
+def _share(score: Mapping[int, float], baseline: Mapping[int, float], bar: Mapping[int, float]) -> str:
+    seeds = _shared(score, baseline, bar)
+    if not seeds:
         return "-"
     share = gap_closed(*(fmean(values[seed] for seed in seeds) for values in (score, baseline, bar)))
-    return "-" if share is None else f"{share:.0f} %"
+    return "-" if share is None else f"{share:.0f} %" + _fewer(seeds, score)
 
 
-def _against(
-    score: Mapping[int, float], other: Mapping[int, float], seeds: Sequence[int], spread: bool = False
-) -> list[str]:
+def _at_home(score: Mapping[int, float], plain: Mapping[int, float]) -> list[str]:
+    seeds = _shared(score, plain)
+    difference = f"{fmean(score[s] - plain[s] for s in seeds):+z.1f}" + _fewer(seeds, score) if seeds else "-"
+    return [_spread(score.values()) if score else "-", difference]
+
+
+def _fewer(seeds: Sequence[int], score: Mapping[int, float]) -> str:
+    return f" ({len(seeds)})" if len(seeds) < len(score) else ""
+
+
+def _against(score: Mapping[int, float], other: Mapping[int, float], seeds: Sequence[int]) -> list[str]:
     if not score:
         return ["-", "-"]
     values = _spread([score[seed] for seed in seeds])
     if not all(seed in other for seed in seeds):
         return [values, "-"]
-    differences = [score[seed] - other[seed] for seed in seeds]
-    return [values, _spread(differences, "+z.1f") if spread else f"{fmean(differences):+z.1f}"]
+    return [values, _spread([score[seed] - other[seed] for seed in seeds], "+z.1f")]
 
 
-def _spread(values: Sequence[float], form: str = ".1f") -> str:
+def _spread(values: Collection[float], form: str = ".1f") -> str:
     return f"{fmean(values):{form}}" + (f" ± {pstdev(values):.1f}" if len(values) > 1 else "")
