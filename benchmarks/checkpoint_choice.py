@@ -19,6 +19,7 @@ from typing import Any
 
 from scipy import stats
 
+from ugocc.calm import quieten
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
 from ugocc.evaluation.evaluate import evaluate
@@ -39,13 +40,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="result file")
     parser.add_argument("--page", type=Path, default=Path("docs/results.md"), help="page whose table is rewritten")
     options = parser.parse_args()
+    quieten()
     card = read_card(options.run / "model")
     recipe, scored = card["recipe"], card["choice"]["candidates"]
     model, _ = load_model(options.run / "model")
-    drives = open_fleet(options.root, recipe["target"]["split"], None, recipe["target"]["every"])
-    drives = FrameDataset(drives, model.settings.input, cache=options.cache, labelled=False)
-    judged = open_fleet(options.root, options.split, None, options.every)
-    judged = FrameDataset(judged, model.settings.input, cache=options.cache)
+    trained_on = open_fleet(options.root, recipe["target"]["split"], None, recipe["target"]["every"])
+    drives = FrameDataset(trained_on, model.settings.input, cache=options.cache, labelled=False)
+    judged = FrameDataset(
+        open_fleet(options.root, options.split, None, options.every), model.settings.input, cache=options.cache
+    )
 
     weights = {
         candidate["step"]: options.run / "candidates" / f"{candidate['step']:07d}.safetensors" for candidate in scored
@@ -97,14 +100,16 @@ def table(files: Sequence[Path]) -> str:
     """A Markdown table of result files, one line for each run."""
     read = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     most = max(len(content["curve"]) for content in read)
-    head = ["direction", "seed", "split", *(f"{'start' if i == 0 else f'{i}/{most - 1}'}" for i in range(most))]
+    head = ["direction", "network", "seed", "split", "start", *(f"{i}/{most - 1}" for i in range(1, most))]
     head += ["chosen", "below the best candidate", "rank correlation of the score"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * 3 + "--:|" * (len(head) - 3)]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * 4 + "--:|" * (len(head) - 4)]
     for content in read:
+        network = "{name}-{size}".format(**content["recipe"]["model"])
         points = [f"{p['miou']:.1f} ({p['iou_occupied']:.1f})" for p in content["curve"]]
         points += ["-"] * (most - len(points))
         ranks = content["spearman_with_miou"].get("combined")
-        cells = [content["direction"], str(content["seed"]), content["split"], *points, f"step {content['chosen']}"]
+        cells = [content["direction"], network, str(content["seed"]), content["split"], *points]
+        cells += [f"step {content['chosen']}"]
         cells += [f"{content['points_below_the_best_candidate']:.2f}", "-" if ranks is None else f"{ranks:+.2f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

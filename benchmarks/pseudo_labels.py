@@ -70,6 +70,7 @@ def main() -> None:
         precision, coverage = numbers["precision_occupied"], numbers["coverage"]
         print(f"{name}: precision of occupied voxels {precision:.3f}, coverage {coverage:.3f}")
     content = {
+        "network": f"{model.settings.name}-{model.settings.size}",
         "selection": report,
         "free": round(free, 4),
         "fleet": drives.fleet,
@@ -150,15 +151,16 @@ def shares(values: Tensor) -> dict[str, float | None]:
 
 def table(files: Sequence[Path]) -> str:
     """A Markdown table of result files, one line for each way to select."""
-    head = ["file", "fleet", "split", "selection", "precision, not free", "coverage", "occupied IoU", *CLASSES[:FREE]]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * 4 + "--:|" * (len(head) - 4)]
+    head = ["file", "network", "fleet", "split", "selection", "precision, not free", "coverage", "occupied IoU"]
+    head += CLASSES[:FREE]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * 5 + "--:|" * (len(head) - 5)]
     for file in files:
         content = json.loads(file.read_text(encoding="utf-8"))
         for name, found in content["selection"].items():
             parts = [found["precision_occupied"], found["coverage"], found["occupied_iou"]]
             parts += [found["precision"][c] for c in CLASSES[:FREE]]
             numbers = ["-" if part is None else f"{100 * part:.1f}" for part in parts]
-            cells = [file.stem, content["fleet"], content["split"], name, *numbers]
+            cells = [file.stem, content["network"], content["fleet"], content["split"], name, *numbers]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
