@@ -18,6 +18,7 @@ import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ from ugocc.viz.sheet import write_small
 FLEET = "van"
 SPLITS = {"train": 20, "val": 4, "test": 4}
 """Drives of each, as many as the embedded fleets have."""
+FRAME = 10
+"""Frame of the first test drive that the picture shows."""
 
 
 def _camera(name: str, yaw: float, x: float, y: float) -> rigs.CameraSpec:
@@ -129,8 +132,8 @@ def draw(fleet: Path, runs: Path, picture: Path) -> None:
     """A test frame of the fleet: cameras; volumes before and after adaptation, and of the bar; truth."""
     folders = {BEFORE: "plain/six/seed-0", AFTER: "six-van/seed-0/full", BAR: "plain/van/seed-0"}
     models = {caption: runs / folder / "model" for caption, folder in folders.items()}
-    pictures = list(side_by_side(models, open_fleet(fleet, "test", FLEET), scenes=1))
-    write_small(picture, pictures[len(pictures) // 2])
+    shown = side_by_side(models, open_fleet(fleet, "test", FLEET), scenes=1)
+    write_small(picture, next(islice(shown, FRAME, None)))
 
 
 def main() -> None:

@@ -204,7 +204,7 @@ def side_by_side(models: Mapping[str, Path], frames: FrameSource, scenes: int) -
         scenes: how many.
 
     Yields:
-        (rows, columns, 3) RGB, all of one size.
+        (rows, columns, 3) RGB.
     """
     predictors = {name: Predictor.from_pretrained(model, fleet=frames.fleet) for name, model in models.items()}
     shown = list(islice(dict.fromkeys(frame.scene for frame in frames), scenes))

@@ -114,7 +114,10 @@ def reproduce_report(folder: Path, fleets: Path, split: str, rows: Sequence[Row]
     of = {d: [row for row in rows if {row.train_fleet, row.eval_fleet} <= set(d.split("-"))] for d in directions}
     sections = [results_section(rows)]
     if of:
-        note = "How much of the distance to the oracle every variant closes, on the fleet whose labels it never saw."
+        note = (
+            "How much of the distance to the oracle every variant closes, on the fleet whose labels it never saw; "
+            "in brackets, of how many seeds, where not of all."
+        )
         sections.append(Section("Adaptation", figures.table(gap_table(of)), note))
     sections.append(networks_section(rows, PLOTTED, sorted({row.eval_fleet for row in rows})))
     scenes = []
