@@ -202,7 +202,7 @@ def words_for(name: str, fleets: dict[str, Path], folder: Path) -> list[str]:
         f"--run.folder={folder / 'source-only'}",
         "--run.accelerator=cpu",
         "--run.devices=1",
-        "--run.precision=bf16-mixed",  # 16-mixed is for GPUs alone
+        "--run.precision=auto",  # 16-mixed is for GPUs alone
         "--run.workers=0",
     ]
     source, _, target = name.partition("-to-")

@@ -5,9 +5,10 @@ import torch
 
 from ugocc.data.batch import Batch
 from ugocc.data.prepare import InputSettings
-from ugocc.devices import accelerator_of, default_device
+from ugocc.devices import accelerator_of, default_device, multiplies_bfloat16, precision_of
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.models.example import example_batch
+from ugocc.training.settings import RunSettings
 
 
 @pytest.mark.parametrize("cuda", [False, True])
@@ -16,6 +17,34 @@ def test_mps_is_taken_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert default_device() == accelerator_of("auto") == ("cuda" if cuda else "cpu")
     assert [accelerator_of(name) for name in ("cpu", "cuda", "mps")] == ["cpu", "cuda", "mps"]
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx2": True, "avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, "32-true"),
+        ({"avx512_bf16": True, "amx_bf16": False}, "bf16-mixed"),
+        ({"avx512_bf16": False, "amx_bf16": True}, "bf16-mixed"),
+        ({"architecture": "arm64", "bf16": True}, "32-true"),  # nobody has seen that it is fast there
+    ],
+)
+def test_bfloat16_is_taken_where_the_processor_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, object], expected: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert precision_of("auto", "cpu") == expected
+    assert RunSettings(accelerator="cpu").settled().precision == expected
+    for asked in ("32-true", "bf16-mixed", "16-mixed"):
+        assert precision_of(asked, "cpu") == asked
+
+
+def test_bfloat16_on_other_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
+    assert precision_of("auto", "cuda") == "bf16-mixed"
+    assert precision_of("auto", "mps") == "32-true"
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # an older PyTorch does not say
+    assert not multiplies_bfloat16("cpu")
 
 
 def test_world_poses_stay_where_they_are_on_a_device_without_float64(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Literal
+
 import torch
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+"""Lightning's names of the precisions to train in."""
 
 
 def default_device() -> str:
@@ -16,3 +22,29 @@ def default_device() -> str:
 def accelerator_of(name: str) -> str:
     """Lightning's name of what a setting asks for; ``auto`` is :func:`default_device`."""
     return default_device() if name == "auto" else name
+
+
+def precision_of(name: Precision | Literal["auto"], accelerator: str) -> Precision:
+    """The precision that a setting asks for.
+
+    ``auto`` is bf16-mixed where the device multiplies bfloat16 by itself, else 32-true: a processor that has to widen
+    every number first takes many times as long.
+
+    Args:
+        name: ``auto``, or the precision itself.
+        accelerator: what it will run on: :func:`accelerator_of` the setting.
+    """
+    if name != "auto":
+        return name
+    return "bf16-mixed" if multiplies_bfloat16(accelerator) else "32-true"
+
+
+def multiplies_bfloat16(accelerator: str) -> bool:
+    """Whether a device has arithmetic for bfloat16. False where it cannot be told, and on mps, which was never tried.
+
+    Of processors those count that PyTorch, if it is new enough to say, knows to have AVX512-BF16 or AMX.
+    """
+    if accelerator == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return accelerator == "cpu" and any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))

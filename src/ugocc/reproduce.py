@@ -22,7 +22,7 @@ from ugocc.ablation import (
     run_variant,
 )
 from ugocc.bench.timing import measure
-from ugocc.devices import default_device
+from ugocc.devices import default_device, multiplies_bfloat16
 from ugocc.errors import DataError
 from ugocc.gaps import gap_table
 from ugocc.models.assemble import build_model, model_settings
@@ -282,7 +282,7 @@ def step_seconds(name: str, size: str) -> float:
     weights = (recipe.occupancy_loss, recipe.depth_loss, recipe.semantic_loss)
 
     def step() -> None:
-        with torch.autocast(device.type, torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=multiplies_bfloat16(device.type)):
             prediction = model(batch)
         losses = supervised_losses(prediction, batch, *weights, model.settings.input.grid)
         torch.stack(list(losses.values())).sum().backward()

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
+from ugocc.devices import precision_of
 from ugocc.errors import DataError
 from ugocc.evaluation.evaluate import evaluate
 from ugocc.training.adapt_settings import AdaptRecipe
@@ -118,6 +119,7 @@ def test_the_card_says_what_the_model_is_and_where_it_comes_from(trained: Path) 
     assert (card["train_fleet"], card["variant"], card["steps"]) == ("six", "source-only", 6)
     assert card["target_supervision"] == "none"
     assert card["recipe"]["optim"]["steps"] == 6
+    assert card["recipe"]["run"]["precision"] == precision_of("auto", "cpu")
     assert card["classes"][9] == "free"
     model, _ = load_model(trained)
     assert model.settings.size == "debug"

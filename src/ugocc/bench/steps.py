@@ -19,6 +19,7 @@ from ugocc.bench.profile import StepProfile, profile_step
 from ugocc.bench.timing import Timing, measure
 from ugocc.data.batch import Batch
 from ugocc.data.prepare import InputSettings
+from ugocc.devices import multiplies_bfloat16
 from ugocc.labels import UNKNOWN
 from ugocc.losses.references import OtherTime
 from ugocc.models.assemble import build_model
@@ -30,8 +31,7 @@ from ugocc.training.moments import Moments, Pair
 from ugocc.training.source import SourceRecipe, SourceTraining, source_recipe
 from ugocc.training.stages import adapt_recipe
 
-PROFILED: Final = ("source-only step, 2 samples, bfloat16", "adaptation step, voted, bfloat16")
-PRECISIONS: Final = {"float32": None, "bfloat16": torch.bfloat16}
+PROFILED: Final = ("source-only step, 2 samples", "adaptation step, voted")
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,17 @@ def measure_steps(name: str, size: str, device: torch.device, runs: int, seconds
 
     Whole steps: forward, losses, backward, optimiser, and the teacher that follows. ``voted`` learns from volumes that
     were voted on beforehand, as the recipe does, ``own labels`` from the teacher's selected volumes of the moment.
+    In bfloat16 too where the device has arithmetic for it; those of the last precision are profiled.
     """
+    precisions: dict[str, torch.dtype | None] = {"float32": None}
+    if multiplies_bfloat16(device.type):
+        precisions["bfloat16"] = torch.bfloat16
     recipe = adapt_recipe(name, size)
     source = replace(source_recipe(name, size), model=recipe.model)
     inputs = recipe.model.input
     with tempfile.TemporaryDirectory() as folder, quiet():
         works: dict[str, Callable[[], object]] = {}
-        for precision, dtype in PRECISIONS.items():
+        for precision, dtype in precisions.items():
             for samples in (1, 2):
                 batch = example_batch(inputs, samples=samples).to(device)
                 step = source_step(source, batch, device, dtype)
@@ -66,7 +70,8 @@ def measure_steps(name: str, size: str, device: torch.device, runs: int, seconds
             works[f"adaptation step, voted, {precision}"] = adaptation_step(recipe, pair, device, dtype, voted)
             works[f"adaptation step, own labels, {precision}"] = adaptation_step(recipe, pair, device, dtype, None)
         timings = measure(works, device, runs=runs, seconds=seconds)
-        return StepCosts(timings, {what: profile_step(works[what], device) for what in PROFILED})
+        profiled = [f"{what}, {[*precisions][-1]}" for what in PROFILED]
+        return StepCosts(timings, {what: profile_step(works[what], device) for what in profiled})
 
 
 def source_step(

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from ugocc import __version__
 from ugocc.data.source import open_fleet
+from ugocc.devices import precision_of
 from ugocc.errors import DataError, MissingPackage
 from ugocc.extras import EXTRAS, require
 from ugocc.output import reporting
@@ -105,6 +106,7 @@ def _devices() -> Iterator[Finding]:
         what = (
             torch.cuda.get_device_name() if name == "cuda" else f"{torch.get_num_threads()} of {os.cpu_count()} threads"
         )
+        what += f"; trains in {precision_of('auto', name)}"
         yield Finding(name, "ok" if right else "problem", what if right else "a matrix product came out wrong")
 
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ugocc.config import plain
 from ugocc.data.batch import collate
-from ugocc.devices import accelerator_of
+from ugocc.devices import accelerator_of, precision_of
 from ugocc.errors import DataError
 from ugocc.extras import installed
 from ugocc.training.order import PairOrder, StepOrder
@@ -111,11 +111,12 @@ def fit(
         save_top_k=0,
         enable_version_counter=False,
     )
+    accelerator = accelerator_of(run.accelerator)
     trainer = Trainer(
         max_steps=optim.steps,
-        accelerator=accelerator_of(run.accelerator),
+        accelerator=accelerator,
         devices=run.devices,
-        precision=run.precision,
+        precision=precision_of(run.precision, accelerator),
         gradient_clip_val=optim.clip_norm,
         callbacks=[saver, LearningRateMonitor("step"), progress_callback(label), *callbacks],
         logger=curves_logger(run, step),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+
+from ugocc.devices import Precision, accelerator_of, precision_of
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class RunSettings:
     """Everything the run writes; the same folder resumes it."""
     seed: int = 0
     """Decides initial weights, order of samples, augmentation and noise."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
-    """Lightning's precision flag."""
+    precision: Precision | Literal["auto"] = "auto"
+    """Lightning's precision flag; auto takes bf16-mixed where the device has arithmetic for it, else 32-true."""
     accelerator: str = "auto"
     """cpu, cuda or mps; auto takes cuda where there is one, else cpu."""
     devices: int = 1
@@ -71,3 +73,7 @@ class RunSettings:
     """Steps between points of the TensorBoard curves."""
     report: bool = True
     """Let ``ugocc adapt`` write <run>/report.html, the page about what adaptation changed."""
+
+    def settled(self) -> RunSettings:
+        """The same settings with the precision that is meant on this machine, as checkpoints and results record it."""
+        return replace(self, precision=precision_of(self.precision, accelerator_of(self.accelerator)))

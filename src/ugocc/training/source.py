@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,8 @@ def train_source(recipe: SourceRecipe) -> Path:
     Raises:
         DataError: unusable data or a run folder of another recipe, before training starts.
     """
-    run = recipe.run
+    run = recipe.run.settled()
+    recipe = replace(recipe, run=run)
     finished = run.folder / "model"
     check_same_recipe(recipe, run.folder)
     if (finished / "model.json").is_file():

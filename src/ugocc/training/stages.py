@@ -55,7 +55,8 @@ def train_adapt(recipe: AdaptRecipe) -> Path:
     Raises:
         DataError: unusable data, a start that does not fit, or a run folder of another recipe, before training starts.
     """
-    run = recipe.run
+    run = recipe.run.settled()
+    recipe = replace(recipe, run=run)
     finished = run.folder / "model"
     seed_everything(run.seed, workers=True, verbose=False)
     drives = _open(recipe.target)
