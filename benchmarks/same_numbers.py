@@ -7,7 +7,8 @@ Result files record a digest of the code that decides their numbers, and `ugocc 
 different code: rightly, but a better error message is other code as well, and a table takes half a day. This runs both
 codes on the embedded fleets with the same seeds: every sample of both fleets; a few steps of training and an evaluation
 of every network; all stages of a short adaptation with its votes and label-free scores. All that they make must be
-equal to the last bit. With ``--carry``, result files of the code before are then marked as of the code now; each says
+equal to the last bit. Training is in the precision that this processor is quick in, whatever either code would take by
+itself. With ``--carry``, result files of the code before are then marked as of the code now; each says
 so (``same_numbers``), keeps the commit it was trained at, and no figure is touched.
 """
 
@@ -56,14 +57,18 @@ def main() -> None:
     parser.add_argument("--carry", type=Path, nargs="*", default=[], help="folders whose result files are marked")
     parser.add_argument("--probe", choices=KINDS, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--precision", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.probe:
         quieten()
         with tempfile.TemporaryDirectory() as folder:
             make = supervised if options.probe == "supervised" else adapted
-            outcomes = dict(make(options.fleets, Path(folder)))
+            outcomes = dict(make(options.fleets, Path(folder), options.precision))
         write_text(options.out, json.dumps(outcomes))
         return
+    from ugocc.devices import precision_of  # the code before may lack it
+
+    precision = precision_of("auto", "cpu")
     root = Path(__file__).resolve().parent.parent
     with tempfile.TemporaryDirectory() as folder:
         archive = subprocess.run(["git", "archive", options.before, "src"], cwd=root, check=True, capture_output=True)
@@ -75,22 +80,22 @@ def main() -> None:
             if digests["before"] == digests["now"]:
                 print(f"{kind}: the same code")
                 continue
-            made = probe(trees, kind, options.fleets.resolve(), Path(folder))
+            made = probe(trees, kind, options.fleets.resolve(), Path(folder), precision)
             before, now = made["before"], made["now"]
             differ = [key for key in now | before if now.get(key) != before.get(key)]
             print(f"{kind}: {len(now)} outcomes, {len(differ)} differ {', '.join(differ)}", flush=True)
             if not differ:
-                compared = {"outcomes": len(now), "outcomes_sha256": _digest(now.values())}
+                compared = {"outcomes": len(now), "outcomes_sha256": _digest(now.values()), "precision": precision}
                 about = {"code": digests["before"], "compared_at": commit(), **compared}
                 carry([file for where in options.carry for file in where.rglob("*.json")], digests["now"], about)
 
 
-def probe(trees: dict[str, Path], kind: str, fleets: Path, folder: Path) -> dict[str, dict[str, str]]:
+def probe(trees: dict[str, Path], kind: str, fleets: Path, folder: Path, precision: str) -> dict[str, dict[str, str]]:
     """What each code makes, both at the same time, each on one thread."""
     running = {}
     for name, tree in trees.items():
         out = folder / f"{kind}-{name}.json"
-        words = ["--before", "-", "--probe", kind, "--fleets", str(fleets), "--out", str(out)]
+        words = ["--before", "-", "--probe", kind, "--fleets", str(fleets), "--out", str(out), "--precision", precision]
         environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen([sys.executable, __file__, *words], env=environment, stdout=subprocess.DEVNULL)
         running[name] = (process, out)
@@ -104,7 +109,7 @@ def probe(trees: dict[str, Path], kind: str, fleets: Path, folder: Path) -> dict
     return made
 
 
-def supervised(fleets: Path, folder: Path) -> Iterator[tuple[str, str]]:
+def supervised(fleets: Path, folder: Path, precision: Any) -> Iterator[tuple[str, str]]:
     """Digests of samples, of networks after a few steps on labels, and of their scores."""
     recipe = source_recipe("ugocc", "laptop")
     for fleet in FLEETS:
@@ -118,7 +123,7 @@ def supervised(fleets: Path, folder: Path) -> Iterator[tuple[str, str]]:
             recipe,
             source=FleetSettings(fleets / "six", every=8),
             optim=replace(recipe.optim, steps=4),
-            run=replace(recipe.run, folder=folder / name, accelerator="cpu", cache=None),
+            run=replace(recipe.run, folder=folder / name, accelerator="cpu", precision=precision, cache=None),
         )
         model = train_source(recipe)
         yield f"{name}, weights", _digest(load_tensors(model / "model.safetensors").values())
@@ -133,7 +138,7 @@ def supervised(fleets: Path, folder: Path) -> Iterator[tuple[str, str]]:
             yield f"{name}, scores on {fleet}", _digest([json.dumps(row, sort_keys=True, default=str)])
 
 
-def adapted(fleets: Path, folder: Path) -> Iterator[tuple[str, str]]:
+def adapted(fleets: Path, folder: Path, precision: Any) -> Iterator[tuple[str, str]]:
     """Digests of all stages of short adaptations: weights, votes, label-free scores."""
     for direction in ("six-five", "five-six"):
         settings = AblationSettings(fleets=fleets, steps=(3, 2, 5), cache=folder / "cache")
@@ -143,7 +148,7 @@ def adapted(fleets: Path, folder: Path) -> Iterator[tuple[str, str]]:
             recipe,
             source=replace(recipe.source, every=8),
             target=replace(recipe.target, every=8),
-            run=replace(recipe.run, accelerator="cpu"),
+            run=replace(recipe.run, accelerator="cpu", precision=precision),
         )
         model = adapt_after(recipe, where / "stages")
         for stage in (where / "stages/source-only/model", where / "stages/pretrained/model", model):

@@ -108,6 +108,13 @@ def test_a_camera_has_its_own_pose_time_lens_and_masks(tmp_path):
     assert np.array_equal(camera.own_car(), np.arange(96).reshape(8, 12) > 80)
 
 
+def test_a_fisheye_has_four_coefficients_and_stays_one_in_a_copy(tmp_path):
+    source = FleetSource(write_fleet(tmp_path / "a", [FRAME | with_camera(fisheye=[0.1, -0.2, 0.01, 0])]))
+    fleet_from_frames(tmp_path / "b", source)
+    for (frame,) in (source, FleetSource(tmp_path / "b")):
+        assert frame.cameras[0].distortion.tolist() == [0.1, -0.2, 0.01, 0]
+
+
 @pytest.mark.parametrize("count", [1, 2, 7, 12])
 def test_any_number_of_cameras_of_any_size(tmp_path, count):
     cameras = [
@@ -303,6 +310,8 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "a finite number",
     ),
     "lens of four": (with_camera(distortion=[0.1, 0.2, 0, 0]), "cameras[0].distortion", "a list of 5 finite numbers"),
+    "fisheye of five": (with_camera(fisheye=[0.1] * 5), "cameras[0].fisheye", "a list of 4 finite numbers"),
+    "two lenses": (with_camera(fisheye=[0.1] * 4, distortion=[0] * 5), "cameras[0].fisheye", "one of them"),
     "no width": (with_camera(width=None), "cameras[0].width", "a whole number from 1"),
     "no image": (with_camera(image="missing.png"), "cameras[0].image", "relative to the folder of the manifest"),
     "size": (with_camera(width=13), "image", "13x8 pixels"),

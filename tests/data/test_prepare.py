@@ -16,6 +16,7 @@ from ugocc.geometry.rigid import inverse, transform, yaw_matrix
 from ugocc.labels import PEDESTRIAN, UNKNOWN, VEHICLE
 
 SMALL = InputSettings(264, 96, GRID)
+FISHEYE = np.array([0.035, -0.012, 0.004, -0.0007])
 
 
 def with_picture(view, picture, **maps):
@@ -45,7 +46,7 @@ def slow_undistort_and_resize(picture, view, width, height, samples=6):
     return total / samples**2
 
 
-@pytest.mark.parametrize("lens", [np.zeros(5), LENS], ids=["ideal", "distorted"])
+@pytest.mark.parametrize("lens", [np.zeros(5), LENS, FISHEYE], ids=["ideal", "distorted", "fisheye"])
 @pytest.mark.parametrize("size", [(400, 300), (700, 320), (264, 149), (200, 90)])
 def test_pictures_equal_a_slow_reference(lens, size):
     view = camera("front", size=size, distortion=lens)

@@ -13,6 +13,7 @@ from ugocc.geometry.camera import (
     crop_affine,
     distort,
     distortion_limit,
+    distorts,
     first_row,
     flip_affine,
     horizon_row,
@@ -27,6 +28,7 @@ from ugocc.geometry.rigid import BODY_T_OPTICAL, inverse, transform
 few = settings(max_examples=50, deadline=None)
 K = np.array([[2044.5, 0, 949.1], [0, 2040.2, 632.7], [0, 0, 1]])
 WAYMO = np.array([0.0404, -0.3300, 0.00104, -0.00157, 0.0])
+FISHEYE = np.array([0.035, -0.012, 0.004, -0.0007])
 
 
 def coefficient(largest: float) -> st.SearchStrategy[float]:
@@ -102,6 +104,38 @@ def test_undistorting_undoes_distorting(lens, x, y):
 def test_a_real_lens_is_undone_to_a_thousandth_of_a_pixel_in_the_default_steps():
     grid = np.stack(np.meshgrid(np.linspace(-0.47, 0.47, 21), np.linspace(-0.31, 0.31, 15)), axis=-1)
     assert np.abs(undistort(distort(grid, WAYMO), WAYMO) - grid).max() * K[0, 0] < 1e-3
+
+
+@few
+@given(st.floats(-5, 5), st.floats(-5, 5), st.lists(coefficient(0.02), min_size=4, max_size=4))
+def test_a_fisheye_equals_its_definition(x, y, lens):
+    radius = math.hypot(x, y)
+    angle = math.atan(radius)
+    bent = angle * (1 + sum(k * angle ** (2 * i + 2) for i, k in enumerate(lens)))
+    expected = (x * bent / radius, y * bent / radius) if radius else (0, 0)
+    assert distort(np.array([x, y]), lens) == pytest.approx(expected, abs=1e-9)
+    assert undistort(np.array(expected), lens) == pytest.approx((x, y), abs=1e-6)
+
+
+def test_a_fisheye_by_hand():
+    # Half a right angle to the axis is tangent 1 to a pinhole, and pi / 4 to an ideal fisheye.
+    assert distort(np.array([[0.6, 0.8], [0, 0]]), np.zeros(4)) == pytest.approx(
+        np.array([[0.15, 0.2], [0, 0]]) * math.pi
+    )
+    assert np.isnan(undistort(np.array([[1.6, 0], [0, 2.0]]), np.zeros(4))).all()  # behind the camera
+    pixels, _ = project(np.array([[2.0, 0, 2], [0, 0, -1]]), np.diag([100.0, 100, 1]), np.zeros(4))
+    assert pixels[0] == pytest.approx([25 * math.pi, 0])
+    assert np.isnan(pixels[1]).all()
+
+
+def test_every_fisheye_distorts_and_some_fold():
+    assert distorts(np.zeros(4))
+    assert not distorts(np.zeros(5))
+    assert distorts(WAYMO)
+    assert distortion_limit(np.zeros(4)) == distortion_limit(FISHEYE) == 10
+    # angle - 0.2 angle^3 grows up to sqrt(1 / 0.6)
+    assert distortion_limit([-0.2, 0, 0, 0]) == pytest.approx(math.tan(math.sqrt(1 / 0.6)))
+    assert np.isnan(project(np.array([5.0, 0, 1]), K, [-0.2, 0, 0, 0])[0]).all()
 
 
 @few

@@ -186,7 +186,7 @@ def _camera(root: Path, token: str, camera: CameraView, lossless: bool) -> dict[
         "width": camera.width,
         "height": camera.height,
         "intrinsics": camera.intrinsics.ravel().tolist(),
-        "distortion": camera.distortion.tolist(),
+        "fisheye" if camera.distortion.size == 4 else "distortion": camera.distortion.tolist(),
         "ego_T_camera": camera.ego_T_camera.ravel().tolist(),
         "world_T_ego": camera.world_T_ego.ravel().tolist(),
         "timestamp_us": camera.timestamp_us,

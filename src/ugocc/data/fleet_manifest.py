@@ -39,7 +39,7 @@ SPLITS = ("train", "val", "test")
 """Splits a frame may belong to; the first is the default."""
 
 _FRAME = ("token", "scene", "timestamp_us", "split", "world_T_ego", "cameras", "lidar", "sweeps", "occupancy", "boxes")
-_RIG = ("width", "height", "intrinsics", "distortion", "ego_T_camera", "own_car")
+_RIG = ("width", "height", "intrinsics", "distortion", "fisheye", "ego_T_camera", "own_car")
 _CAMERA = ("name", "image", *_RIG, "world_T_ego", "timestamp_us", "semantics")
 _SENSOR = ("columns", "ego_T_lidar")
 _LIDAR = ("points", *_SENSOR, "world_T_ego", "timestamp_us", "labels")
@@ -230,7 +230,7 @@ def _camera(fields: Fields, root: Path, pose: Matrix, time: int) -> CameraView:
         width=size[0],
         height=size[1],
         intrinsics=fields.intrinsics("intrinsics"),
-        distortion=fields.numbers("distortion", 5) if "distortion" in fields else np.zeros(5),
+        distortion=_lens(fields),
         ego_T_camera=fields.transform("ego_T_camera"),
         world_T_ego=fields.transform("world_T_ego", pose),
         timestamp_us=fields.whole("timestamp_us", time),
@@ -240,6 +240,15 @@ def _camera(fields: Fields, root: Path, pose: Matrix, time: int) -> CameraView:
         own_car=None if own_car is None else partial(read_own_car, own_car, f"{said}own_car {own_car}", size),
         shrinks=True,
     )
+
+
+def _lens(fields: Fields) -> Matrix:
+    """Coefficients of :func:`ugocc.geometry.camera.distort`."""
+    if "fisheye" not in fields:
+        return fields.numbers("distortion", 5) if "distortion" in fields else np.zeros(5)
+    if "distortion" in fields:
+        raise fields.error("fisheye", "distortion beside it", "one of them")
+    return fields.numbers("fisheye", 4)
 
 
 def _sweep(fields: Fields, root: Path, pose: Matrix, time: int) -> LidarSweep:

@@ -36,7 +36,8 @@ class CameraView:
     intrinsics: Matrix
     """(3, 3) in pixels of the recorded picture, centre of the top-left pixel at (0, 0)."""
     distortion: Matrix
-    """(5,) k1, k2, p1, p2, k3; zeros for a rectified picture."""
+    """(5,) k1, k2, p1, p2, k3; zeros for a rectified picture. (4,) k1, k2, k3, k4 of a fisheye: see
+    :func:`ugocc.geometry.camera.distort`."""
     ego_T_camera: Matrix
     """(4, 4) from camera axes (x right, y down, z forward) to the ego frame."""
     world_T_ego: Matrix

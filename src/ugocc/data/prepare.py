@@ -20,7 +20,7 @@ from ugocc.data.frame import CameraView, Frame, OccupancyLabel
 from ugocc.data.occupancy import cut
 from ugocc.data.teacher_maps import TeacherMap
 from ugocc.errors import DataError
-from ugocc.geometry.camera import distort, distortion_limit, first_row, horizon_row, pixel_rays, resize_affine
+from ugocc.geometry.camera import distort, distortion_limit, distorts, first_row, horizon_row, pixel_rays, resize_affine
 from ugocc.geometry.grid import OCC3D_GRID, VoxelGrid
 from ugocc.geometry.rigid import Matrix, transform
 from ugocc.labels import UNKNOWN
@@ -245,7 +245,7 @@ def _inside(recorded: NDArray[np.float32], size: list[int]) -> NDArray[np.bool_]
 
 def _lens_of(view: CameraView, size: tuple[int, int]) -> NDArray[np.float32] | None:
     """:func:`_recorded_pixels` of a camera whose lens distorts, None of an ideal one."""
-    if not np.any(view.distortion):
+    if not distorts(view.distortion):
         return None
     lens = tuple(np.asarray(a, dtype=np.float64).tobytes() for a in (view.intrinsics, view.distortion))
     return _recorded_pixels(lens, (view.width, view.height), size)
@@ -258,7 +258,7 @@ def _recorded_pixels(
     """Where in the recorded (distorted) picture each pixel of the ideal, resized one comes from.
 
     Args:
-        lens: bytes of the float64 (3, 3) intrinsics at recorded size and of the (5,) distortion coefficients.
+        lens: bytes of the float64 (3, 3) intrinsics at recorded size and of the distortion coefficients.
         recorded_size: columns and rows of the recorded picture.
         size: columns w and rows h of the ideal one.
 

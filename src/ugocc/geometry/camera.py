@@ -1,4 +1,4 @@
-"""Pinhole cameras with Brown-Conrady distortion.
+"""Pinhole cameras with Brown-Conrady distortion, and fisheye cameras.
 
 Pixel convention everywhere: the **centre** of the top-left pixel is (u, v) = (0, 0), as in OpenCV and the
 nuScenes calibration. Camera axes: x right, y down, z forward.
@@ -15,6 +15,8 @@ from ugocc.errors import DataError
 
 Array = NDArray[np.float64]
 
+_FISHEYE: Final = 4
+"""Number of coefficients of a fisheye lens."""
 NEAR: Final = 1.0
 """Metres along the optical axis before which rays meet nothing but the own car."""
 
@@ -101,18 +103,35 @@ def rotate_affine(degrees: float, width: int, height: int) -> Array:
     return np.array([[c, s, cx - c * cx - s * cy], [-s, c, cy + s * cx - c * cy], [0, 0, 1.0]])
 
 
+def distorts(coefficients: ArrayLike) -> bool:
+    """Whether a lens differs from an ideal pinhole: a fisheye always does, whatever its coefficients."""
+    c = np.asarray(coefficients)
+    return c.size == _FISHEYE or bool(np.any(c))
+
+
 def distort(normalised: NDArray[np.floating], coefficients: ArrayLike) -> Array:
-    """Lens distortion of Brown and Conrady in OpenCV's order k1, k2, p1, p2, k3.
+    """Where a lens shows what an ideal pinhole shows somewhere else.
+
+    Five coefficients are those of Brown and Conrady, four those of a fisheye, whose picture of a ray lies at a distance
+    from the middle that grows with the angle to the axis and not with its tangent (Kannala and Brandt 2006, IEEE TPAMI
+    28-8, equation 6).
 
     Args:
         normalised: (..., 2) ideal image coordinates x/z, y/z.
-        coefficients: (5,) k1, k2, p1, p2, k3.
+        coefficients: (5,) k1, k2, p1, p2, k3 in OpenCV's order, or (4,) k1, k2, k3, k4 of its fisheye model.
 
     Returns:
         (..., 2) distorted normalised coordinates.
     """
-    k1, k2, p1, p2, k3 = np.asarray(coefficients, dtype=np.float64)
-    x, y = np.asarray(normalised, dtype=np.float64)[..., 0], np.asarray(normalised, dtype=np.float64)[..., 1]
+    c = np.asarray(coefficients, dtype=np.float64)
+    points = np.asarray(normalised, dtype=np.float64)
+    if c.size == _FISHEYE:
+        radius = np.linalg.norm(points, axis=-1, keepdims=True)
+        angle = np.arctan(radius)
+        bent = angle * _even_polynomial(angle, c)
+        return points * np.divide(bent, radius, out=np.ones_like(radius), where=radius > 0)
+    k1, k2, p1, p2, k3 = c
+    x, y = points[..., 0], points[..., 1]
     r2 = x * x + y * y
     radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
     xd = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
@@ -121,12 +140,32 @@ def distort(normalised: NDArray[np.floating], coefficients: ArrayLike) -> Array:
 
 
 def undistort(distorted: NDArray[np.floating], coefficients: ArrayLike, iterations: int = 20) -> Array:
-    """Inverse of :func:`distort` by fixed-point iteration, (..., 2) to (..., 2)."""
+    """Inverse of :func:`distort`, (..., 2) to (..., 2): fixed points, or Newton's steps for a fisheye.
+
+    What a fisheye shows at or beyond a right angle to its axis, no pinhole shows: NaN.
+    """
     target = np.asarray(distorted, dtype=np.float64)
+    c = np.asarray(coefficients, dtype=np.float64)
+    if c.size == _FISHEYE:
+        bent = np.linalg.norm(target, axis=-1, keepdims=True)
+        angle = bent.copy()
+        for _ in range(iterations):
+            slope = _even_polynomial(angle, c * (3, 5, 7, 9))
+            angle -= (angle * _even_polynomial(angle, c) - bent) / slope
+        radius = np.where(np.abs(angle) < np.pi / 2, np.tan(angle), np.nan)
+        return target * np.divide(radius, bent, out=np.ones_like(bent), where=bent > 0)
     estimate = target.copy()
     for _ in range(iterations):
-        estimate = estimate + target - distort(estimate, coefficients)
+        estimate = estimate + target - distort(estimate, c)
     return estimate
+
+
+def _even_polynomial(x: Array, coefficients: Array) -> Array:
+    """1 + c1 x^2 + c2 x^4 + ..."""
+    square, total = x * x, np.zeros_like(x)
+    for c in coefficients[::-1]:
+        total = square * (c + total)
+    return 1 + total
 
 
 def project(
@@ -137,8 +176,8 @@ def project(
     Args:
         points: (..., 3) metres, camera axes.
         intrinsics: (3, 3) pixels.
-        distortion: (5,) or None for an ideal pinhole. Points outside the field the polynomial was fitted on
-            (radius beyond which it folds back) come out as NaN pixels.
+        distortion: of :func:`distort`, or None for an ideal pinhole. Points outside the field the polynomial was
+            fitted on (radius beyond which it folds back) come out as NaN pixels.
 
     Returns:
         pixels (..., 2) and depth along the optical axis (...,) in metres. Pixels of points at or behind the
@@ -148,7 +187,7 @@ def project(
     depth = p[..., 2]
     safe = np.where(depth > 1e-6, depth, np.nan)
     normalised = p[..., :2] / safe[..., None]
-    if distortion is not None and np.any(np.asarray(distortion)):
+    if distortion is not None and distorts(distortion):
         limit = distortion_limit(distortion)
         folded = np.linalg.norm(normalised, axis=-1) > limit
         normalised = np.where(folded[..., None], np.nan, distort(normalised, distortion))
@@ -158,12 +197,22 @@ def project(
 
 def distortion_limit(coefficients: ArrayLike, largest: float = 10.0) -> float:
     """Normalised radius up to which radial distortion grows monotonically (beyond it, images fold over)."""
-    k1, k2, _, _, k3 = np.asarray(coefficients, dtype=np.float64)
+    c = np.asarray(coefficients, dtype=np.float64)
+    if c.size == _FISHEYE:
+        angle = _first_turn([9 * c[3], 7 * c[2], 5 * c[1], 3 * c[0], 1.0])
+        return min(float(np.tan(angle)), largest) if angle < np.pi / 2 else largest
+    k1, k2, _, _, k3 = c
     # d/dr of r (1 + k1 r^2 + k2 r^4 + k3 r^6) as a polynomial in r^2.
-    roots = np.roots([7 * k3, 5 * k2, 3 * k1, 1.0])
+    turn = _first_turn([7 * k3, 5 * k2, 3 * k1, 1.0])
+    return turn if np.isfinite(turn) else largest
+
+
+def _first_turn(slope: list[float]) -> float:
+    """The lowest x above 0 at which a polynomial in x^2, highest power first, is zero; infinite if there is none."""
+    roots = np.roots(slope)
     real = roots[np.isreal(roots)].real
     positive = real[real > 0]
-    return float(np.sqrt(positive.min())) if positive.size else largest
+    return float(np.sqrt(positive.min())) if positive.size else np.inf
 
 
 def pixel_rays(width: int, height: int, intrinsics: Array) -> Array:

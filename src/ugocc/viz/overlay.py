@@ -77,7 +77,7 @@ def draw_boxes(
         boxes: in the key ego frame.
         ego_T_camera: (4, 4) from camera axes to the key ego frame.
         intrinsics: (3, 3) pixels of the image.
-        distortion: (5,) lens distortion or None.
+        distortion: of :func:`ugocc.geometry.camera.distort`, or None.
         palette: (>= 9, 3) RGB per class.
 
     Returns:

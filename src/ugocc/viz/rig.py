@@ -201,7 +201,7 @@ def draw_ground(
         picture: (H, W, 3) RGB.
         ego_T_camera: (4, 4) camera axes to the ego frame.
         intrinsics: (3, 3) pixels of the picture.
-        distortion: (5,) of the lens, or None.
+        distortion: of :func:`ugocc.geometry.camera.distort`, or None.
         path: (n, 3) places of the car in the ego frame, in order of time.
         reach: metres to which the net goes, each way.
     """
