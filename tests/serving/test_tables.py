@@ -17,6 +17,7 @@ from ugocc.serving.tables import (
     class_means,
     listed_rows,
     model_table,
+    precision_text,
     ring_table,
     rows_of,
     size_table,
@@ -137,3 +138,14 @@ def test_sizes_are_listed_for_the_core_and_every_extra(tmp_path: Path) -> None:
     assert measured["core"]["mb"] < measured["limit_mb"] == 150
     with pytest.raises(DataError, match="no such file"):
         size_table(tmp_path / "benchmark.json")
+
+
+def test_runs_in_the_rarer_precision_are_named(tmp_path: Path) -> None:
+    rows = [_row("full", "six", "five")]
+    for name, precision in (("a/1", "bf16-mixed"), ("a/2", "bf16-mixed"), ("b/3", "32-true")):
+        write_results(tmp_path / f"{name}.json", rows, {"run": {"precision": precision}})
+    assert precision_text(tmp_path) == "Runs were trained in bf16-mixed, but in 32-true: b/3.\n"
+    assert precision_text(tmp_path / "a") == "Runs were trained in bf16-mixed.\n"
+    write_results(tmp_path / "c" / "4.json", rows)
+    with pytest.raises(DataError, match=r"recipe\.run\.precision"):
+        precision_text(tmp_path / "c")

@@ -42,7 +42,7 @@ class TableSettings:
     classes, and ``rings:NAME`` says how good it is near and far; the folders in NAME are directions, SOURCE-TARGET.
     ``checkpoints:NAME`` lists every checkpoint by what it is, scores and costs, ``models:NAME`` the networks and what
     they cost, ``recipes:NAME`` and ``steps:NAME`` what the full-size recipes would take and what was run of them,
-    ``sizes:NAME`` what parts of an installation weigh."""
+    ``sizes:NAME`` what parts of an installation weigh, ``precisions:NAME`` in which precision runs were trained."""
     images: Path = Path("docs/images")
     """Folder for the pictures of ``plots`` blocks."""
     json: bool = False
@@ -86,7 +86,27 @@ def _write_tables(settings: TableSettings, page: Path) -> None:
         text = replace_block(text, f"steps:{name}", step_table(settings.results / name))
     for name in re.findall(r"<!-- sizes:(\S+) -->", text):
         text = replace_block(text, f"sizes:{name}", size_table(settings.results / name / "benchmark.json"))
+    for name in re.findall(r"<!-- precisions:(\S+) -->", text):
+        text = replace_block(text, f"precisions:{name}", precision_text(settings.results / name))
     write_text(page, text)
+
+
+def precision_text(folder: Path) -> str:
+    """A sentence about the precision that the runs of a folder were trained in; the rarer ones are named.
+
+    Raises:
+        DataError: no result file says it.
+    """
+    runs: dict[str, list[str]] = {}
+    for file in sorted(folder.rglob("*.json")):
+        recipe = json.loads(file.read_text(encoding="utf-8")).get("recipe", {})
+        if "run" in recipe:
+            runs.setdefault(recipe["run"]["precision"], []).append(file.relative_to(folder).with_suffix("").as_posix())
+    if not runs:
+        raise DataError(folder, "recipe.run.precision", "in no file", "result files of trained networks")
+    most, *others = sorted(runs, key=lambda precision: -len(runs[precision]))
+    rest = "".join(f", but in {precision}: {', '.join(runs[precision])}" for precision in others)
+    return f"Runs were trained in {most}{rest}.\n"
 
 
 def ring_table(rows: Sequence[Row]) -> str:
