@@ -171,7 +171,7 @@ def run_recipe(name: str, fleets: dict[str, Path], folder: Path, small: bool = F
         "backbone": quick.model.image_encoder.backbone,
         "images": [quick.model.input.height, quick.model.input.width],
         "devices": recipe.run.devices,
-        "precision": quick.run.precision,
+        "precision": quick.run.settled().precision,
         "parameters": watch.parameters,
         "stages": watch.stages,
         "finite": all(np.isfinite(v) for s in watch.stages for losses in s["losses"] for v in losses.values()),
