@@ -30,10 +30,10 @@ from ugocc.models.assemble import build_model, model_settings
 from ugocc.models.exportable import ExportableNetwork, rig_tensors
 from ugocc.results import commit, machine, replace_block, versions, write_text
 from ugocc.serving.export import ExportSettings, export_model
-from ugocc.serving.exported import ExportedModel, Precision, Runtime, open_model
+from ugocc.serving.exported import ExportedModel, GraphPrecision, Runtime, open_model
 from ugocc.training.checkpoint import save_model
 
-WAYS: Final[tuple[tuple[Runtime, str, Precision], ...]] = (
+WAYS: Final[tuple[tuple[Runtime, str, GraphPrecision], ...]] = (
     ("onnxruntime", "float32", "float32"),
     ("openvino", "float32", "float32"),
     ("openvino", "float32", "bfloat16"),
@@ -43,7 +43,7 @@ WAYS: Final[tuple[tuple[Runtime, str, Precision], ...]] = (
 """Runtime, precision of the graph, and what the runtime computes in where the graph says float32."""
 
 
-def label(way: tuple[Runtime, str, Precision]) -> str:
+def label(way: tuple[Runtime, str, GraphPrecision]) -> str:
     runtime, graph, precision = way
     return f"{runtime}, {graph if graph == 'int8' else precision}"
 
@@ -91,7 +91,7 @@ def accuracy(model: Path, target: Path, split: str, every: int, frames: int, fol
     """mIoU of a trained model as itself and as every graph."""
     source = open_fleet(target, split, None, every)
     found = {}
-    ways: list[tuple[str, Path, Runtime, Precision]] = [("PyTorch, float32", model, "onnxruntime", "float32")]
+    ways: list[tuple[str, Path, Runtime, GraphPrecision]] = [("PyTorch, float32", model, "onnxruntime", "float32")]
     for precision in ("float32", "int8"):
         out = folder / f"trained-{precision}"
         export_model(ExportSettings(model, out, precision=precision, root=target, frames=frames))  # type: ignore[arg-type]

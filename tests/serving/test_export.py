@@ -22,6 +22,9 @@ from ugocc.training.checkpoint import load_model, save_model
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
+pytestmark = pytest.mark.xdist_group("export")  # one process makes what they share
+SHARED = "flashocc"  # the quickest to trace
+
 
 def model_folder(folder: Path, name: str) -> Path:
     torch.manual_seed(0)
@@ -33,14 +36,14 @@ def model_folder(folder: Path, name: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ugocc_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model_folder(tmp_path_factory.mktemp("models"), "ugocc")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return model_folder(tmp_path_factory.mktemp("models"), SHARED)
 
 
 @pytest.fixture(scope="module")
-def exported(ugocc_folder: Path, tiny_fleets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(checkpoint: Path, tiny_fleets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("exported")
-    return export_model(ExportSettings(ugocc_folder, out, root=tiny_fleets / "five"))
+    return export_model(ExportSettings(checkpoint, out, root=tiny_fleets / "five"))
 
 
 def same(found: torch.Tensor, expected: torch.Tensor) -> None:
@@ -76,10 +79,10 @@ def test_only_standard_operators(exported: Path):
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_predictor_of_an_exported_folder(exported: Path, ugocc_folder: Path, tiny_fleets: Path, runtime: str):
+def test_predictor_of_an_exported_folder(exported: Path, checkpoint: Path, tiny_fleets: Path, runtime: str):
     pytest.importorskip(runtime)
     frames = open_fleet(tiny_fleets / "five", "val")
-    ours = Predictor.from_pretrained(ugocc_folder, "cpu")
+    ours = Predictor.from_pretrained(checkpoint, "cpu")
     graph = Predictor.from_pretrained(exported, "cpu", runtime=runtime)  # type: ignore[arg-type]
     for frame in frames:
         expected, found = ours(frame), graph(frame)
@@ -88,9 +91,9 @@ def test_predictor_of_an_exported_folder(exported: Path, ugocc_folder: Path, tin
         np.testing.assert_allclose(found.depth, expected.depth, rtol=1e-3, atol=1e-2)
 
 
-def test_bfloat16_where_the_runtime_can(exported: Path, ugocc_folder: Path):
+def test_bfloat16_where_the_runtime_can(exported: Path, checkpoint: Path):
     pytest.importorskip("openvino")
-    model, _ = load_model(ugocc_folder)
+    model, _ = load_model(checkpoint)
     batch = example_batch(model.settings.input, cameras=5)
     half, card = open_model(exported, runtime="openvino", precision="bfloat16")
     with torch.no_grad():
@@ -102,12 +105,12 @@ def test_bfloat16_where_the_runtime_can(exported: Path, ugocc_folder: Path):
 
 
 def test_a_fixed_rig_serves_any_number_of_samples_and_refuses_other_rigs(
-    ugocc_folder: Path, tiny_fleets: Path, tmp_path: Path
+    checkpoint: Path, tiny_fleets: Path, tmp_path: Path
 ):
     pytest.importorskip("onnxruntime")
     root = tiny_fleets / "five"
-    folder = export_model(ExportSettings(ugocc_folder, tmp_path / "fixed", calibration="fixed", root=root))
-    model, _ = load_model(ugocc_folder)
+    folder = export_model(ExportSettings(checkpoint, tmp_path / "fixed", calibration="fixed", root=root))
+    model, _ = load_model(checkpoint)
     graph = ExportedModel(folder)
     batch = FrameDataset(open_fleet(root, "train"), model.settings.input, labelled=False)[0]
     twice = type(batch)(**{k: torch.cat([v, v]) if torch.is_tensor(v) else v * 2 for k, v in vars(batch).items()})
@@ -119,9 +122,9 @@ def test_a_fixed_rig_serves_any_number_of_samples_and_refuses_other_rigs(
         graph(batch)
 
 
-def test_torch_program(ugocc_folder: Path, tmp_path: Path):
-    folder = export_model(ExportSettings(ugocc_folder, tmp_path / "torch", format="torch", cameras=4))
-    model, _ = load_model(ugocc_folder)
+def test_torch_program(checkpoint: Path, tmp_path: Path):
+    folder = export_model(ExportSettings(checkpoint, tmp_path / "torch", format="torch", cameras=4))
+    model, _ = load_model(checkpoint)
     batch = example_batch(model.settings.input, cameras=4)
     program = torch.export.load(folder / "model.pt2")
     with torch.no_grad():
@@ -130,17 +133,17 @@ def test_torch_program(ugocc_folder: Path, tmp_path: Path):
         ExportedModel(folder)
 
 
-def test_int8_is_nearly_the_same_and_mostly_eight_bits(ugocc_folder: Path, tiny_fleets: Path, tmp_path: Path):
+def test_int8_is_nearly_the_same_and_mostly_eight_bits(checkpoint: Path, tiny_fleets: Path, tmp_path: Path):
     pytest.importorskip("onnxruntime")
     import onnx
 
     root = tiny_fleets / "five"
-    settings = ExportSettings(ugocc_folder, tmp_path / "int8", precision="int8", root=root, frames=2)
+    settings = ExportSettings(checkpoint, tmp_path / "int8", precision="int8", root=root, frames=2)
     folder = export_model(settings)
     kinds = [node.op_type for node in onnx.load(folder / "model.onnx").graph.node]
     assert "QuantizeLinear" in kinds
     assert sorted(file.name for file in folder.iterdir()) == ["export.json", "model.onnx"]
-    model, _ = load_model(ugocc_folder)
+    model, _ = load_model(checkpoint)
     batch = FrameDataset(open_fleet(root, "train"), model.settings.input, labelled=False)[0]
     with torch.no_grad():
         found, expected = ExportedModel(folder)(batch).occupancy, model(batch).occupancy
@@ -148,12 +151,12 @@ def test_int8_is_nearly_the_same_and_mostly_eight_bits(ugocc_folder: Path, tiny_
     assert not torch.equal(found, expected)
 
 
-def test_evaluation_of_an_exported_folder(exported: Path, ugocc_folder: Path, tiny_fleets: Path, tmp_path: Path):
+def test_evaluation_of_an_exported_folder(exported: Path, checkpoint: Path, tiny_fleets: Path, tmp_path: Path):
     pytest.importorskip("onnxruntime")
     root = tiny_fleets / "five"
     rows = [
         test_fleet(TestSettings(folder, root, out=tmp_path / name, workers=0, report=name == "graph"))
-        for name, folder in (("ours", ugocc_folder), ("graph", exported))
+        for name, folder in (("ours", checkpoint), ("graph", exported))
     ]
     assert rows[1].miou == pytest.approx(rows[0].miou, abs=0.1)
     assert rows[1].depth["abs_rel"] == pytest.approx(rows[0].depth["abs_rel"], abs=1e-3)
@@ -161,13 +164,13 @@ def test_evaluation_of_an_exported_folder(exported: Path, ugocc_folder: Path, ti
     assert (tmp_path / "graph" / "report.html").is_file()
 
 
-def test_wrong_options_and_broken_folders_are_named(exported: Path, ugocc_folder: Path, tmp_path: Path):
+def test_wrong_options_and_broken_folders_are_named(exported: Path, checkpoint: Path, tmp_path: Path):
     with pytest.raises(DataError, match="fixed rig"):
-        export_model(ExportSettings(ugocc_folder, tmp_path / "a", calibration="fixed"))
+        export_model(ExportSettings(checkpoint, tmp_path / "a", calibration="fixed"))
     with pytest.raises(DataError, match="int8"):
-        export_model(ExportSettings(ugocc_folder, tmp_path / "a", precision="int8"))
+        export_model(ExportSettings(checkpoint, tmp_path / "a", precision="int8"))
     assert not (tmp_path / "a").exists()
-    batch = example_batch(model_settings("ugocc", "debug").input, cameras=4)
+    batch = example_batch(model_settings(SHARED, "debug").input, cameras=4)
     with pytest.raises(DataError, match="5 a frame"):
         ExportedModel(exported)(batch)
     about = json.loads((exported / "export.json").read_text(encoding="utf-8"))
@@ -181,6 +184,6 @@ def test_wrong_options_and_broken_folders_are_named(exported: Path, ugocc_folder
         open_model(broken)
 
 
-def test_network_of_ours_is_opened_as_before(ugocc_folder: Path):
-    model, _ = open_model(ugocc_folder)
+def test_network_of_ours_is_opened_as_before(checkpoint: Path):
+    model, _ = open_model(checkpoint)
     assert isinstance(model, OccupancyModel)

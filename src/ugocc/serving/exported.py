@@ -28,7 +28,7 @@ from ugocc.serving.export import ABOUT, CALIBRATIONS, RIG
 from ugocc.training.checkpoint import load_model, load_tensors
 
 Runtime = Literal["onnxruntime", "openvino"]
-Precision = Literal["float32", "bfloat16"]
+GraphPrecision = Literal["float32", "bfloat16"]
 Run = Callable[[Mapping[str, NDArray[Any]]], list[NDArray[Any]]]
 
 SAME_INTRINSICS, SAME_TURN, SAME_PLACE = 0.005, 0.02, 1.0
@@ -53,7 +53,7 @@ class ExportedModel(nn.Module):
         self,
         folder: Path,
         runtime: Runtime = "onnxruntime",
-        precision: Precision = "float32",
+        precision: GraphPrecision = "float32",
         threads: int | None = None,
     ) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class ExportedModel(nn.Module):
 
 
 def open_model(
-    folder: Path, fleet: str | None = None, runtime: Runtime = "onnxruntime", precision: Precision = "float32"
+    folder: Path, fleet: str | None = None, runtime: Runtime = "onnxruntime", precision: GraphPrecision = "float32"
 ) -> tuple[OccupancyModel | ExportedModel, dict[str, Any]]:
     """The network of a model folder, or of a folder that ``ugocc export`` wrote, and its card.
 
@@ -165,7 +165,7 @@ def _check_rig(batch: Batch, rig: Mapping[str, Tensor]) -> None:
             )
 
 
-def _onnxruntime(graph: Path, precision: Precision, threads: int) -> Run:
+def _onnxruntime(graph: Path, precision: GraphPrecision, threads: int) -> Run:
     require(graph, "export", "onnxruntime")
     import onnxruntime
 
@@ -184,7 +184,7 @@ def _onnxruntime(graph: Path, precision: Precision, threads: int) -> Run:
     return run
 
 
-def _openvino(graph: Path, precision: Precision, threads: int) -> Run:
+def _openvino(graph: Path, precision: GraphPrecision, threads: int) -> Run:
     require(graph, "export", "openvino")
     import openvino
 

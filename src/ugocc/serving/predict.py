@@ -20,7 +20,7 @@ from ugocc.labels import UNKNOWN
 from ugocc.output import reporting
 from ugocc.pretrained import find_model
 from ugocc.progress import follow
-from ugocc.serving.exported import Precision, Runtime
+from ugocc.serving.exported import GraphPrecision, Runtime
 from ugocc.serving.predictor import PredictedVolume, Predictor
 from ugocc.training.statistics import spaced
 from ugocc.viz.film import check_film, film_name, of_one_size, write_film
@@ -55,7 +55,7 @@ class PredictSettings:
     """cpu, cuda or mps; by default cuda where there is one, else cpu."""
     runtime: Runtime = "onnxruntime"
     """What runs the checkpoint if ``ugocc export`` wrote it."""
-    precision: Precision = "float32"
+    precision: GraphPrecision = "float32"
     """Of an exported graph: bfloat16 where the runtime can."""
     json: bool = False
     """Print one JSON document, which names what was written, instead of a line."""

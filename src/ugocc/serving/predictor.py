@@ -20,7 +20,7 @@ from ugocc.data.transforms import make_sample
 from ugocc.devices import default_device
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.models.assemble import OccupancyModel
-from ugocc.serving.exported import ExportedModel, Precision, Runtime, open_model
+from ugocc.serving.exported import ExportedModel, GraphPrecision, Runtime, open_model
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Predictor:
         device: str | None = None,
         fleet: str | None = None,
         runtime: Runtime = "onnxruntime",
-        precision: Precision = "float32",
+        precision: GraphPrecision = "float32",
     ) -> Predictor:
         """The Predictor of a model folder (model.json and model.safetensors), or of one that ``ugocc export`` wrote.
 

@@ -17,7 +17,7 @@ from ugocc.extras import require
 from ugocc.output import reporting
 from ugocc.pretrained import find_model
 from ugocc.results import Row, markdown_table, write_results
-from ugocc.serving.exported import Precision, Runtime, open_model
+from ugocc.serving.exported import GraphPrecision, Runtime, open_model
 from ugocc.serving.report import started_from, test_report
 from ugocc.training.progress import progress_callback
 
@@ -53,7 +53,7 @@ class TestSettings:
     """Folder of prepared frames."""
     runtime: Runtime = "onnxruntime"
     """What runs the checkpoint if ``ugocc export`` wrote it."""
-    precision: Precision = "float32"
+    precision: GraphPrecision = "float32"
     """Of an exported graph: bfloat16 where the runtime can."""
     before: Path | None = None
     """Model folder to compare with, such as the one before adaptation; it is scored as well."""
