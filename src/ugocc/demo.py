@@ -62,7 +62,7 @@ class DemoSettings:
     """Size of the network; debug only shows that everything runs."""
     seed: int = 0
     """Seed of the training."""
-    steps: tuple[int, int] = (1700, 300)
+    steps: tuple[int, int] = (700, 150)
     """Steps of training on the source and of adaptation; the oracle takes as many as both."""
     scenes: int = 1
     """Test scenes of each fleet that are filmed."""
