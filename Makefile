@@ -9,7 +9,7 @@ demo: .venv/.demo            ## set up, train on six, adapt to five, evaluate on
 	$(BIN)/ugocc demo
 
 test: .venv/.test            ## set up and run the tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 check: .venv/.dev            ## linter and type checker
 	$(BIN)/ruff check .

@@ -14,8 +14,6 @@ from ugocc.training.chain import source_alone, stage_one, stage_two
 from ugocc.training.checkpoint import read_card
 from ugocc.training.fit import learning_rate_factor
 
-pytestmark = pytest.mark.xdist_group("ablation")  # one process makes what they share
-
 
 def _settings(fleets: Path, out: Path) -> AblationSettings:
     return AblationSettings(

@@ -14,8 +14,6 @@ from ugocc.provenance import ENTRIES, code_digest, data_digest, imported
 from ugocc.reproduce import Job, ReproduceSettings, clock, estimate, jobs, reproduce
 from ugocc.serving.tables import rows_of
 
-pytestmark = pytest.mark.xdist_group("reproduce")  # one process makes what they share
-
 
 def _settings(fleets: Path, out: Path) -> ReproduceSettings:
     return ReproduceSettings(

@@ -22,7 +22,6 @@ from ugocc.training.checkpoint import load_model, save_model
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
-pytestmark = pytest.mark.xdist_group("export")  # one process makes what they share
 SHARED = "flashocc"  # the quickest to trace
 
 

@@ -21,9 +21,6 @@ SUPERVISED = {"focal", "semantic_scale", "geometric_scale", "lovasz"}
 UNLABELLED = {"pseudo_labels", "render_semantics", "render_depth", "target_semantics", "adversary"}
 
 
-pytestmark = pytest.mark.xdist_group("recipes")  # one process makes what they share
-
-
 @pytest.fixture(scope="module")
 def real_fleets(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return PROGRAM["real_fleets"](real_data, tmp_path_factory.mktemp("fleets"))

@@ -45,9 +45,6 @@ from ugocc.training.statistics import estimate_statistics, spaced
 NAME = "flashocc"
 
 
-pytestmark = pytest.mark.xdist_group("stages")  # one process makes what they share
-
-
 def _recipe(fleets: Path, folder: Path, *words: str) -> AdaptRecipe:
     return parse_adapt_recipe(
         [
