@@ -23,6 +23,7 @@ from ugocc.data.fields import shown
 from ugocc.data.fleet_manifest import FLEET, SPLITS, Line, find_manifest, read_lines, read_shared, to_frame
 from ugocc.data.frame import CameraView, Frame, LidarSweep
 from ugocc.errors import DataError
+from ugocc.geometry.camera import FISHEYE
 from ugocc.geometry.grid import OCC3D_GRID
 from ugocc.labels import UNKNOWN
 
@@ -186,7 +187,7 @@ def _camera(root: Path, token: str, camera: CameraView, lossless: bool) -> dict[
         "width": camera.width,
         "height": camera.height,
         "intrinsics": camera.intrinsics.ravel().tolist(),
-        "fisheye" if camera.distortion.size == 4 else "distortion": camera.distortion.tolist(),
+        "fisheye" if camera.distortion.size == FISHEYE else "distortion": camera.distortion.tolist(),
         "ego_T_camera": camera.ego_T_camera.ravel().tolist(),
         "world_T_ego": camera.world_T_ego.ravel().tolist(),
         "timestamp_us": camera.timestamp_us,

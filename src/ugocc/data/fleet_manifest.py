@@ -28,6 +28,7 @@ from ugocc.data.frame import Box, CameraView, Frame, LidarSweep
 from ugocc.data.images import read_bytes
 from ugocc.errors import DataError
 from ugocc.extras import require
+from ugocc.geometry.camera import FISHEYE
 from ugocc.geometry.rigid import Matrix
 from ugocc.labels import CLASSES
 
@@ -248,7 +249,7 @@ def _lens(fields: Fields) -> Matrix:
         return fields.numbers("distortion", 5) if "distortion" in fields else np.zeros(5)
     if "distortion" in fields:
         raise fields.error("fisheye", "distortion beside it", "one of them")
-    return fields.numbers("fisheye", 4)
+    return fields.numbers("fisheye", FISHEYE)
 
 
 def _sweep(fields: Fields, root: Path, pose: Matrix, time: int) -> LidarSweep:

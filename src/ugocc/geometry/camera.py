@@ -15,7 +15,7 @@ from ugocc.errors import DataError
 
 Array = NDArray[np.float64]
 
-_FISHEYE: Final = 4
+FISHEYE: Final = 4
 """Number of coefficients of a fisheye lens."""
 NEAR: Final = 1.0
 """Metres along the optical axis before which rays meet nothing but the own car."""
@@ -106,7 +106,7 @@ def rotate_affine(degrees: float, width: int, height: int) -> Array:
 def distorts(coefficients: ArrayLike) -> bool:
     """Whether a lens differs from an ideal pinhole: a fisheye always does, whatever its coefficients."""
     c = np.asarray(coefficients)
-    return c.size == _FISHEYE or bool(np.any(c))
+    return c.size == FISHEYE or bool(np.any(c))
 
 
 def distort(normalised: NDArray[np.floating], coefficients: ArrayLike) -> Array:
@@ -125,7 +125,7 @@ def distort(normalised: NDArray[np.floating], coefficients: ArrayLike) -> Array:
     """
     c = np.asarray(coefficients, dtype=np.float64)
     points = np.asarray(normalised, dtype=np.float64)
-    if c.size == _FISHEYE:
+    if c.size == FISHEYE:
         radius = np.linalg.norm(points, axis=-1, keepdims=True)
         angle = np.arctan(radius)
         bent = angle * _even_polynomial(angle, c)
@@ -146,7 +146,7 @@ def undistort(distorted: NDArray[np.floating], coefficients: ArrayLike, iteratio
     """
     target = np.asarray(distorted, dtype=np.float64)
     c = np.asarray(coefficients, dtype=np.float64)
-    if c.size == _FISHEYE:
+    if c.size == FISHEYE:
         bent = np.linalg.norm(target, axis=-1, keepdims=True)
         angle = bent.copy()
         for _ in range(iterations):
@@ -198,7 +198,7 @@ def project(
 def distortion_limit(coefficients: ArrayLike, largest: float = 10.0) -> float:
     """Normalised radius up to which radial distortion grows monotonically (beyond it, images fold over)."""
     c = np.asarray(coefficients, dtype=np.float64)
-    if c.size == _FISHEYE:
+    if c.size == FISHEYE:
         angle = _first_turn([9 * c[3], 7 * c[2], 5 * c[1], 3 * c[0], 1.0])
         return min(float(np.tan(angle)), largest) if angle < np.pi / 2 else largest
     k1, k2, _, _, k3 = c

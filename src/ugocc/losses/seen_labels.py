@@ -63,30 +63,48 @@ def seen_labels(batch: Batch, map_size: tuple[int, int], grid: VoxelGrid) -> Ten
 def _first_met(origins: Tensor, directions: Tensor, volumes: Tensor, grid: VoxelGrid) -> Tensor:
     """(B, N, P) uint8 classes that rays (B, N, P, 3) meet, step by step in ``directions``; free where they meet none.
 
-    A few dozen steps of all rays at a time: single ones are too little work for a GPU.
+    A few dozen steps of all rays at a time, for single ones are too little work for a GPU; then those go on that met
+    nothing and are still in the volume.
     """
+    shape, count = directions.shape[:-1], directions[..., 0].numel()
+    labels = torch.full((count,), FREE, dtype=torch.uint8, device=origins.device)
     up = torch.tensor([0.0, 0.0, DEPTH * grid.voxel_size], device=origins.device)
     enough = int(DEPTH * STEPS_PER_VOXEL) + 1  # steps in a row in voxels that are not free
-    labels = torch.full(directions.shape[:-1], FREE, dtype=torch.uint8, device=origins.device)
-    before = torch.zeros(*labels.shape, enough - 1, dtype=torch.bool, device=origins.device)
+    last = _last_steps(origins, directions, grid).flatten()
+    ray = torch.arange(count, device=origins.device)
+    sample = ray // (count // len(volumes))
+    origins, directions = origins.reshape(-1, 3), directions.reshape(-1, 3)
+    before = torch.zeros(count, enough - 1, dtype=torch.bool, device=origins.device)
     farthest = sum(edge**2 for edge in grid.shape) ** 0.5
     for steps in torch.arange(int(STEPS_PER_VOXEL * farthest) + 1, device=origins.device).split(STEPS_AT_ONCE):
-        points = origins[..., None, :] + steps[:, None] * directions[..., None, :]
-        here = _classes_at(points, volumes, grid)
-        solid = torch.cat([before, (here != FREE) & (_classes_at(points + up, volumes, grid) != FREE)], dim=-1)
+        points = origins[:, None] + steps[:, None] * directions[:, None]
+        here = _classes_at(points, sample, volumes, grid)
+        solid = torch.cat([before, (here != FREE) & (_classes_at(points + up, sample, volumes, grid) != FREE)], dim=-1)
         met = solid.unfold(-1, enough, 1).all(dim=-1)
         first = here.gather(-1, met.to(torch.uint8).argmax(dim=-1, keepdim=True)).squeeze(-1)
-        labels = torch.where((labels == FREE) & met.any(dim=-1), first, labels)
-        before = solid[..., len(steps) :]
-    return labels
+        done = met.any(dim=-1)
+        labels[ray[done]] = first[done]
+        on = (~done & (last + 1 >= steps[-1])).nonzero()[:, 0]  # a step more, for rounding
+        if not len(on):
+            break
+        ray, sample, last = ray[on], sample[on], last[on]
+        origins, directions, before = origins[on], directions[on], solid[on, len(steps) :]
+    return labels.view(shape)
 
 
-def _classes_at(points: Tensor, volumes: Tensor, grid: VoxelGrid) -> Tensor:
-    """(B, ...) classes of volumes (B, X, Y, Z) at points (B, ..., 3), free outside."""
+def _last_steps(origins: Tensor, directions: Tensor, grid: VoxelGrid) -> Tensor:
+    """(...) steps after which rays (..., 3) have left the volume for good; negative where they never enter it."""
+    borders = torch.tensor([grid.lower, grid.upper], dtype=origins.dtype, device=origins.device)
+    steps = (borders[:, None] - origins.flatten(0, -2)) / directions.flatten(0, -2)
+    return steps.amax(dim=0).nan_to_num(nan=torch.inf).amin(dim=-1).view(origins.shape[:-1])
+
+
+def _classes_at(points: Tensor, sample: Tensor, volumes: Tensor, grid: VoxelGrid) -> Tensor:
+    """(M, S) classes of volumes (B, X, Y, Z) at points (M, S, 3) of samples (M,), free outside."""
     lower = torch.tensor(grid.lower, dtype=points.dtype, device=points.device)
     shape = torch.tensor(grid.shape, device=points.device)
     cell = torch.floor((points - lower) / grid.voxel_size).long()
     inside = ((cell >= 0) & (cell < shape)).all(dim=-1)
     x, y, z = torch.where(inside[..., None], cell, 0).unbind(-1)
-    place = (x * grid.shape[1] + y) * grid.shape[2] + z
-    return torch.where(inside, volumes.flatten(1).gather(1, place.flatten(1)).view(place.shape), FREE)
+    place = ((sample[:, None] * grid.shape[0] + x) * grid.shape[1] + y) * grid.shape[2] + z
+    return torch.where(inside, volumes.take(place), FREE)

@@ -26,6 +26,7 @@ from ugocc.training.progress import progress_callback
 from ugocc.training.settings import OptimSettings, RunSettings
 
 FINITE: Final = "finite losses (lower optim.lr, check the labels, or on a CPU leave bfloat16: run.precision 32-true)"
+"""What is expected of losses, and what to do where they are not."""
 
 RECIPE: Final = "recipe.yaml"
 """File of a run folder that says what it is a run of."""
