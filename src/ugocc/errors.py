@@ -1,4 +1,4 @@
-"""The one error a user's input can cause."""
+"""The one error a user's input can cause, and what it calls things."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ class DataError(ValueError):
 
     def __reduce__(self) -> tuple[type[DataError], tuple[object, ...]]:
         return type(self), (self.where, self.field, self.found, self.expected)
+
+
+class Said(str):
+    """What messages call something: with the line of a manifest, say. What is kept of a frame does not depend on it."""
 
 
 def told_by_worker(error: Exception) -> Exception:

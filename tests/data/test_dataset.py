@@ -201,6 +201,10 @@ def test_check_accepts_what_is_right():
     FrameDataset(made_source(), SMALL).check()
     unlabelled = broken(lambda f: replace(f, occupancy=None))
     FrameDataset(unlabelled, SMALL, labelled=False).check()
+    lidar = made_source().frames[0].lidar
+    assert lidar is not None
+    between = replace(lidar, points=partial(same, Path("gone.bin")))
+    FrameDataset(broken(lambda f: replace(f, sweeps=(between,))), SMALL).check()  # nothing is prepared from it
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ugocc.data import fleet_manifest
+from ugocc.data.cache import Cache
 from ugocc.data.fleet import FleetSource, fleet_from_frames
 from ugocc.data.frame import Frame
 from ugocc.data.synthetic.write_waymo import write_segment
 from ugocc.data.waymo import WaymoSource
 from ugocc.errors import DataError
 from ugocc.geometry.rigid import BODY_T_OPTICAL, from_quaternion, to_quaternion, yaw_matrix
+from ugocc.models.assemble import model_settings
 
 EGO_T_CAMERA = yaw_matrix(0.3, (1.5, 0.1, 1.6)) @ BODY_T_OPTICAL
 CAMERA: dict[str, Any] = {
@@ -60,6 +62,10 @@ def one(root: Path, shared: dict[str, Any] | None = None, **changes: Any) -> Fra
 
 def with_camera(**changes: Any) -> dict[str, Any]:
     return {"cameras": [CAMERA | changes]}
+
+
+def with_points(file: str) -> dict[str, Any]:
+    return {"lidar": {"points": file, "ego_T_lidar": np.eye(4).tolist()}}
 
 
 def test_the_smallest_line_makes_a_frame(tmp_path):
@@ -343,6 +349,25 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "labels",
         "one per point",
     ),
+    "half a number": (
+        {"lidar": {"points": "cut.bin", "ego_T_lidar": np.eye(4).tolist()}},
+        "columns",
+        "float32 in 4 columns",
+    ),
+    "words for points": (
+        {"lidar": {"points": "text.npy", "ego_T_lidar": np.eye(4).tolist()}},
+        "points",
+        "real numbers",
+    ),
+    "an npy called npz": (
+        {"lidar": {"points": "npy.npz", "ego_T_lidar": np.eye(4).tolist()}},
+        "points",
+        "an npz file with the key points",
+    ),
+    "an npy called npz for a label": ({"occupancy": "npy.npz"}, "file", "an undamaged npz file"),
+    "a mask of words": ({"occupancy": "words.npz"}, "camera_mask", "only 0 and 1"),
+    "a name too long": (with_camera(image="a" * 5000), "cameras[0].image", "a path relative"),
+    "a singular matrix": (with_camera(intrinsics=[50, 50, 3, 50, 50, 3, 0, 0, 1]), "cameras[0].intrinsics", "singular"),
     "box class": ({"boxes": [{"label": "car"}]}, "boxes[0].label", "one of drivable surface, vehicle"),
     "box size": (
         {"boxes": [{"label": 1, "centre": [0, 0, 0], "size": [1, 2], "yaw": 0}]},
@@ -365,13 +390,19 @@ def test_an_error_names_line_field_found_and_expected(tmp_path, changes, field, 
     np.save(tmp_path / "few.npy", np.zeros(6, np.uint8))
     zeros = np.zeros((200, 200, 16), np.uint8)
     np.savez(tmp_path / "half.npz", semantics=zeros, camera_mask=zeros)
+    (tmp_path / "cut.bin").write_bytes(bytes(18))
+    np.save(tmp_path / "text.npy", np.full((7, 4), "one"))
+    with (tmp_path / "npy.npz").open("wb") as file:
+        np.save(file, np.ones((7, 4)))
+    words = np.full(zeros.shape, "no")
+    np.savez(tmp_path / "words.npz", semantics=zeros, camera_mask=words, lidar_mask=zeros)
     lines = [FRAME | {"token": "first", "timestamp_us": 0}, FRAME | changes]
     write_fleet(tmp_path, lines)
     with pytest.raises(DataError) as error:
         read_everything(tmp_path)
     assert error.value.field == field
     assert expected in error.value.expected
-    of_a_file = any(name in error.value.where for name in ("half.npz", "few.npy"))
+    of_a_file = any(name in error.value.where for name in ("half.npz", "few.npy", "npy.npz", "words.npz"))
     assert of_a_file or "manifest.jsonl, line 2" in error.value.where
 
 
@@ -413,6 +444,60 @@ def test_what_is_wrong_with_the_whole_file_is_said_before_any_frame(tmp_path):
     (tmp_path / "manifest.jsonl").write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match="UTF-8"):
         FleetSource(tmp_path)
+
+
+def test_a_copy_stays_in_its_folder_and_no_sweep_is_anothers_lidar(tmp_path):
+    escaping = FleetSource(write_fleet(tmp_path / "a", [FRAME | with_camera(name="../../out")]))
+    with pytest.raises(DataError, match=r"cameras\.name: found '\.\./\.\./out'"):
+        fleet_from_frames(tmp_path / "deep" / "copy", escaping)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a"]
+    for value in (1, 2):
+        np.full((1, 4), value, np.float32).tofile(tmp_path / "a" / f"{value}.bin")
+    lidar, sweep = ({"points": f"{value}.bin", "ego_T_lidar": np.eye(4).tolist()} for value in (1, 2))
+    lines = [
+        FRAME | {"token": token, "timestamp_us": time, "lidar": lidar, "sweeps": [sweep]}
+        for time, token in enumerate(("a.0", "a"))
+    ]
+    fleet_from_frames(tmp_path / "b", FleetSource(write_fleet(tmp_path / "a", lines)))
+    for frame in FleetSource(tmp_path / "b"):
+        assert [s.points()[0, 0] for s in (frame.lidar, *frame.sweeps)] == [1, 2]
+
+
+def test_a_line_may_have_another_lens_than_the_rig(tmp_path):
+    rig = {"rig": {"front": {"distortion": [0.1, 0, 0, 0, 0]}}}
+    assert one(tmp_path, rig).cameras[0].distortion.tolist() == [0.1, 0, 0, 0, 0]
+    own = one(tmp_path, rig, **with_camera(fisheye=[0.2, 0, 0, 0])).cameras[0]
+    assert own.distortion.tolist() == [0.2, 0, 0, 0]
+
+
+def test_a_manifest_may_begin_with_a_byte_order_mark_and_a_damaged_table_is_named(tmp_path):
+    write_fleet(tmp_path, [FRAME])
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_bytes(b"\xef\xbb\xbf" + manifest.read_bytes())
+    assert len(FleetSource(tmp_path)) == 1
+    manifest.unlink()
+    table = pa.table({"token": [f"{i:08d}" for i in range(4000)]})
+    pq.write_table(table, tmp_path / "manifest.parquet", compression="snappy")
+    data = bytearray((tmp_path / "manifest.parquet").read_bytes())
+    data[100:1000] = bytes(900)
+    (tmp_path / "manifest.parquet").write_bytes(data)
+    with pytest.raises(DataError, match=r"manifest\.parquet: (content|file): "):
+        FleetSource(tmp_path)
+
+
+def test_what_is_kept_of_a_frame_does_not_depend_on_what_messages_call_it(tmp_path, monkeypatch):
+    inputs = model_settings("flashocc", "debug").input
+    cache = Cache(tmp_path / "cache", inputs)
+    root = write_fleet(tmp_path / "fleet", [FRAME])
+    key = cache.key(FleetSource(root)[0])
+    manifest = root / "manifest.jsonl"
+    manifest.write_text("\n\n" + manifest.read_text())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(root)
+    for way in (root, Path("fleet"), Path("link")):
+        assert cache.key(FleetSource(way, fleet="fleet")[0]) == key
+    (root / "front.png").touch()
+    assert cache.key(FleetSource(root)[0]) != key
 
 
 def test_check_finds_a_file_that_is_missing_anywhere(tmp_path):
@@ -473,6 +558,12 @@ def test_a_converted_dataset_is_the_same_dataset(tmp_path, five_scene):
         same(a, b)
     with pytest.raises(DataError, match="none is overwritten"):
         fleet_from_frames(tmp_path / "again", original)
+    for name in ("manifest.parquet", "fleet.json"):
+        (other := tmp_path / name.replace(".", "_")).mkdir()
+        (other / name).write_text("mine")
+        with pytest.raises(DataError, match="none is overwritten"):
+            fleet_from_frames(other, original)
+        assert [(file.name, file.read_text()) for file in other.iterdir()] == [(name, "mine")]
     assert not list((tmp_path / "again").rglob("*.tmp"))
     pickle.loads(pickle.dumps(FleetSource(tmp_path / "again")))[0].cameras[0].image()
 

@@ -59,6 +59,10 @@ def test_thumbnail_in_the_header_and_padding_are_no_error() -> None:
     data = encoded(smooth_picture(), "JPEG", exif=exif)
     plain = decode_image(encoded(smooth_picture(), "JPEG"), "memory")
     assert np.array_equal(decode_image(data + bytes(16), "memory"), plain)
+    bare = encoded(smooth_picture(), "JPEG")
+    for trailer in (b"\n", b"\xff\xff", b"the maker's own notes"):
+        assert np.array_equal(decode_image(bare + trailer, "memory"), plain)
+    assert np.array_equal(decode_image(bare[:2] + b"\xff\xff" + bare[2:], "memory"), plain)  # fill bytes
 
 
 def test_other_size_than_the_calibration_is_an_error() -> None:

@@ -227,6 +227,8 @@ def test_a_missing_table_is_named(root: Path, table: str) -> None:
         ("ego_pose", "translation", [0, float("nan"), 0], r"ego_pose\.json: rotation and translation"),
         ("ego_pose", "rotation", ["1", 0, 0, 0], r"ego_pose\.json: row"),
         ("sample_annotation", "size", [1, 2], r"sample_annotation\.json: row"),
+        ("sample_data", "filename", None, r"sample_data\.json: filename of token"),
+        ("sample_data", "timestamp", "noon", r"v1\.0-mini: row"),
     ],
 )
 def test_inconsistent_tables_name_table_token_and_field(
@@ -291,6 +293,13 @@ def test_check_names_what_is_missing_and_how_much(root: Path) -> None:
         next(c for c in source[0].cameras if c.name == "CAM_BACK").image()
     with pytest.raises(DataError, match="multiple of 20"):
         source[0].lidar.points()
+
+
+def test_sweeps_between_key_frames_may_be_missing(root: Path) -> None:
+    shutil.rmtree(root / "sweeps")
+    source = NuScenesSource(root, "val")
+    assert source[0].sweeps
+    source.check()
 
 
 def test_image_of_another_size_than_the_table_says(root: Path) -> None:

@@ -177,6 +177,8 @@ def test_the_verb_makes_maps_that_the_fleet_then_reads(tmp_path, tiny_fleets, ca
     (tmp_path / "classes.json").write_text('["drivable surface", null, "free"]', encoding="utf-8")
     words = ["data", "segment", "--network", str(tmp_path / "colour.onnx"), "--mapping", str(tmp_path / "classes.json")]
     words += ["--root", str(tiny_fleets / "five"), "--split", "val", "--out", str(tmp_path / "maps"), "--width", "88"]
+    assert main([*words, "--limit", "-1"]) == 1
+    assert "limit: found -1" in capsys.readouterr().err
     assert main([*words, "--limit", "1"]) == 0
     assert "5 maps written, 0 were there" in capsys.readouterr().out
     fleet = open_fleet(tiny_fleets / "five", "val")

@@ -83,6 +83,27 @@ def test_an_unknown_folder_says_what_was_looked_for(fleets, tmp_path):
         open_fleet(fleets, "train")
 
 
+def test_a_folder_that_may_not_be_read_beside_a_fleet_is_passed_over(fleets, tmp_path, monkeypatch):
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "mine").symlink_to(fleets / "own")
+    is_file = Path.is_file
+
+    def guarded(path: Path) -> bool:
+        if "locked" in path.parts:
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", guarded)
+    with pytest.raises(DataError, match="one in mine below it"):
+        open_fleet(tmp_path, "train")
+
+
+@pytest.mark.parametrize("folder", ["five", "own", "six"])
+def test_no_frame_at_all_is_refused_whatever_the_layout(fleets, folder):
+    with pytest.raises(DataError, match="every: found 0, expected a whole number from 1"):
+        open_fleet(fleets / folder, "val", every=0)
+
+
 def test_real_folders_open_by_themselves(real_waymo_root, real_waymo_fleet_root, real_ddad_root, real_nuscenes_root):
     roots = (real_waymo_root, real_waymo_fleet_root, real_ddad_root, real_nuscenes_root)
     assert [len(open_fleet(root, "train")[0].cameras) for root in roots] == [5, 5, 6, 6]

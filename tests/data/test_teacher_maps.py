@@ -122,6 +122,9 @@ def test_a_folder_holds_maps_of_one_making(tmp_path):
         with pytest.raises(DataError, match=next(iter(change))):
             open_maps(tmp_path / "maps", replace(CARD, **change))
     (tmp_path / "other").mkdir()
+    (tmp_path / "other" / ".maps.json.71").touch()  # what a process left that was stopped while it wrote the card
+    open_maps(tmp_path / "other", CARD)
+    (tmp_path / "other" / "maps.json").unlink()
     (tmp_path / "other" / "holiday.png").touch()
     with pytest.raises(DataError, match="an empty or new folder"):
         open_maps(tmp_path / "other", CARD)

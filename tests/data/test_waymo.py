@@ -116,6 +116,16 @@ def test_labels_follow_the_list_of_segments(made, copy):
     (labels / "segments.txt").write_text("not_downloaded\n")
     with pytest.raises(DataError, match=r"segments\.txt.*none of this split"):
         WaymoSource(copy)
+    # As other programs write a list: with a mark before it, in another encoding; and with a name too many.
+    content = f"{SEGMENTS[1]}\nnot_downloaded\n{SEGMENTS[0]}\n"
+    (labels / "segments.txt").write_text(content, encoding="utf-8-sig")
+    assert all(frame.occupancy for frame in WaymoSource(copy))
+    (labels / "segments.txt").write_text(content, encoding="utf-16")
+    with pytest.raises(DataError, match=r"segments\.txt: encoding"):
+        WaymoSource(copy)
+    (labels / "segments.txt").write_text(f"{SEGMENTS[1]}\n{content}")
+    with pytest.raises(DataError, match=r"segments\.txt: segments: found .* twice"):
+        WaymoSource(copy)
 
 
 def test_labels_may_lie_elsewhere_and_may_be_missing(made, copy, tmp_path):
@@ -133,6 +143,12 @@ def test_optional_components_may_be_missing(copy):
     assert frame.lidar is None
     assert frame.boxes == ()
     assert all(camera.semantics is None and camera.image().size for camera in frame.cameras)
+
+
+def test_the_turning_laser_needs_the_poses_of_its_pixels(copy):
+    shutil.rmtree(copy / "training" / "lidar_pose")
+    with pytest.raises(DataError, match=r"lidar_pose.*no row of laser 1 at \d+, expected the vehicle's poses"):
+        WaymoSource(copy)[0]
 
 
 @pytest.mark.parametrize("component", ["camera_image", "camera_calibration", "vehicle_pose"])

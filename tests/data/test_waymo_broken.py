@@ -65,6 +65,8 @@ BROKEN = {
         lambda v: [0, *v[1:]],
         "panoptic_label_divisor",
     ),
+    "no time": ("vehicle_pose", "key.frame_timestamp_micros", lambda v: [None, *v[1:]], "row 0.*found nothing"),
+    "no camera": ("camera_segmentation", "key.camera_name", lambda v: [None, *v[1:]], "row 0.*found nothing"),
     "laser": ("lidar_calibration", "key.laser_name", lambda v: [4], "calibration of laser 1"),
     "beams": (
         "lidar_calibration",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from ugocc.errors import DataError
@@ -29,7 +30,7 @@ def read_npz(path: Path, keys: tuple[str, ...], shape: tuple[int, ...]) -> dict[
     """
     try:
         # numpy forgets to close a file that it finds damaged.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        with path.open("rb") as file, npz_of(np.load(file, allow_pickle=False)) as stored:
             for key in keys:
                 if key not in stored.files:
                     raise DataError(path, key, f"keys {', '.join(stored.files) or 'none'}", f"an array called {key}")
@@ -46,12 +47,25 @@ def read_npz(path: Path, keys: tuple[str, ...], shape: tuple[int, ...]) -> dict[
     return arrays
 
 
+def npz_of(stored: Any) -> NpzFile:
+    """What ``np.load`` gave, if it is an archive.
+
+    Raises:
+        ValueError: it is a single array.
+    """
+    if not isinstance(stored, NpzFile):
+        raise ValueError("a single array, as in an npy file")
+    return stored
+
+
 def as_mask(where: object, key: str, array: NDArray[Any]) -> NDArray[np.bool_]:
     """A mask stored as bool or as zeros and ones.
 
     Raises:
         DataError: any other value.
     """
+    if array.dtype.kind not in "biuf":
+        raise DataError(where, key, f"type {array.dtype}", "only 0 and 1")
     if array.dtype != np.bool_ and not np.isin(array, (0, 1)).all():
         raise DataError(where, key, f"values up to {array.max()}", "only 0 and 1")
     return array.astype(bool)

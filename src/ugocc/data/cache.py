@@ -19,8 +19,9 @@ from safetensors.numpy import save_file
 
 from ugocc.data.frame import Frame, OccupancyLabel
 from ugocc.data.prepare import InputSettings, Prepared, PreparedCamera
+from ugocc.errors import Said
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Raise it whenever :func:`ugocc.data.prepare.prepare` or the layout of the files changes."""
 
 _CAMERA_ARRAYS: Final = (
@@ -48,7 +49,9 @@ class Cache:
 
     def key(self, frame: Frame) -> str:
         """Digest of all that a frame's Prepared depends on: its record, and size and time of every file behind it."""
-        used = replace(frame, boxes=(), sweeps=(), previous=None, next=None)
+        cameras = tuple(replace(camera, source="") for camera in frame.cameras)
+        lidar = None if frame.lidar is None else replace(frame.lidar, source="")
+        used = replace(frame, cameras=cameras, lidar=lidar, boxes=(), sweeps=(), previous=None, next=None)
         return digest((FORMAT, self.settings, used))
 
     def path(self, frame: Frame) -> Path:
@@ -123,6 +126,8 @@ def files_behind(frame: Frame) -> Iterator[Path]:
 def digest(value: Any) -> str:
     """Hexadecimal SHA-256 of a record: numbers, text, arrays, dataclasses, partials, and the state of files by path.
 
+    A file counts by its whole path, however it was given. What messages call it (:class:`ugocc.errors.Said`) does not.
+
     Raises:
         TypeError: something in it cannot be told from a changed version of itself.
     """
@@ -144,8 +149,10 @@ def _file_state(path: Path) -> bytes:
 
 def _parts(value: Any) -> Iterator[bytes | Path]:
     """Flatten a record into bytes and files. Callables count as their name and what they were given."""
+    if isinstance(value, Said):
+        return
     if isinstance(value, Path):
-        yield value
+        yield value.resolve()
     elif value is None or isinstance(value, str | int | float | bytes | np.generic):
         yield repr(value).encode()
     elif isinstance(value, np.ndarray):

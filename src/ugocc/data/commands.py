@@ -13,6 +13,7 @@ import numpy as np
 from ugocc.data.fleet import fleet_from_frames
 from ugocc.data.frame import Frame
 from ugocc.data.source import open_fleet
+from ugocc.errors import DataError
 from ugocc.progress import follow
 
 FARTHEST_CAMERA: Final = 30.0
@@ -64,6 +65,10 @@ class ConvertSettings:
     """New folder."""
     limit: int = 0
     """Copy only the first frames; 0 copies all."""
+
+    def __post_init__(self) -> None:
+        if self.limit < 0:
+            raise DataError("convert", "limit", self.limit, "a number of frames, or 0 for all")
 
 
 def check_fleet(settings: CheckSettings) -> Checked:

@@ -135,6 +135,6 @@ class FrameDataset(Dataset[Batch]):
             if frame.occupancy is None:
                 raise DataError(frame.token, "occupancy", "no label", "an occupancy label in every frame")
             check_grid(frame.occupancy_grid, self.settings.grid, frame.token)
-        for file in files_behind(frame):
+        for file in files_behind(replace(frame, sweeps=())):  # nothing is prepared from those
             if not file.exists():
                 raise DataError(file, "file", "nothing there", f"a file of frame {frame.token}")

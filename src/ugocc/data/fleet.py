@@ -12,7 +12,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ugocc.data.fields import shown
-from ugocc.data.fleet_manifest import FLEET, SPLITS, Line, find_manifest, read_lines, read_shared, to_frame
+from ugocc.data.fleet_manifest import FLEET, MANIFESTS, SPLITS, Line, find_manifest, read_lines, read_shared, to_frame
 from ugocc.data.frame import CameraView, Frame, LidarSweep
 from ugocc.errors import DataError
 from ugocc.geometry.camera import FISHEYE
@@ -117,7 +117,7 @@ def fleet_from_frames(
     Pictures that are JPEG or PNG files are copied as they are; others (rows of tables) are encoded.
 
     Args:
-        root: folder to write; must not have a manifest yet.
+        root: folder to write; must not have a manifest or ``fleet.json`` yet.
         frames: what to write, in order.
         split: split all of them belong to; None leaves it out, which means ``train``.
         name: name of the fleet; the first frame's if None.
@@ -127,12 +127,13 @@ def fleet_from_frames(
         Path of the manifest.
 
     Raises:
-        DataError: the folder has a manifest, there are no frames, or labels lie on another grid than Occ3D's.
+        DataError: the folder is of a fleet already, there are no frames, a camera's name leads out of the folder, or
+            labels lie on another grid than Occ3D's.
     """
     root = Path(root)
-    manifest = root / "manifest.jsonl"
-    if manifest.exists():
-        raise DataError(root, "manifest", manifest.name, "a folder without a manifest, so that none is overwritten")
+    manifest = root / MANIFESTS[0]
+    for there in (name for name in (*MANIFESTS, FLEET) if (root / name).exists()):
+        raise DataError(root, "manifest", there, "a folder without a manifest, so that none is overwritten")
     lines = []
     for frame in frames:
         name = name or frame.fleet
@@ -156,7 +157,7 @@ def _line(root: Path, frame: Frame, lossless: bool) -> dict[str, Any]:
     if frame.lidar is not None:
         line["lidar"] = _sweep(root, f"lidar/{frame.token}", frame.lidar)
     if frame.sweeps:
-        line["sweeps"] = [_sweep(root, f"lidar/{frame.token}.{i}", sweep) for i, sweep in enumerate(frame.sweeps)]
+        line["sweeps"] = [_sweep(root, f"sweeps/{frame.token}/{i}", sweep) for i, sweep in enumerate(frame.sweeps)]
     if frame.occupancy is not None:
         if frame.occupancy_grid != OCC3D_GRID:
             raise DataError(frame.token, "occupancy_grid", frame.occupancy_grid, OCC3D_GRID)
@@ -176,6 +177,8 @@ def _line(root: Path, frame: Frame, lossless: bool) -> dict[str, Any]:
 
 
 def _camera(root: Path, token: str, camera: CameraView, lossless: bool) -> dict[str, Any]:
+    if ".." in PurePath(camera.name).parts or PurePath(camera.name).is_absolute():
+        raise DataError(token, "cameras.name", shown(camera.name), "a name that can be a folder")
     stored = Path(camera.source)
     if stored.suffix.lower() in (".jpg", ".jpeg", ".png") and stored.is_file():
         data, suffix = stored.read_bytes(), stored.suffix.lower()

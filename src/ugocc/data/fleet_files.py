@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ugocc.data.arrays import BROKEN, as_labels, as_mask, read_npz
+from ugocc.data.arrays import BROKEN, as_labels, as_mask, npz_of, read_npz
 from ugocc.data.frame import OccupancyLabel
 from ugocc.data.images import decode_image, decode_png, read_bytes
 from ugocc.errors import DataError
@@ -54,9 +54,9 @@ def read_points(path: Path, said: str, columns: tuple[str, ...]) -> NDArray[np.f
     Raises:
         DataError: damaged file, another number of columns, or coordinates that are not finite.
     """
-    data = np.frombuffer(read_bytes(path, "points"), "<f4") if path.suffix == ".bin" else _load(path, said, "points")
-    if path.suffix == ".bin" and data.size % len(columns) == 0:
-        data = data.reshape(-1, len(columns))
+    data = _floats(path, said, columns) if path.suffix == ".bin" else _load(path, said, "points")
+    if data.dtype.kind not in "iuf":
+        raise DataError(said, "points", f"type {data.dtype}", "real numbers")
     if data.ndim != 2 or data.shape[1] != len(columns):
         raise DataError(said, "columns", f"shape {data.shape}", f"{len(columns)} columns: {', '.join(columns)}")
     empty = np.zeros(len(data), np.float32)
@@ -68,11 +68,19 @@ def read_points(path: Path, said: str, columns: tuple[str, ...]) -> NDArray[np.f
     return points
 
 
+def _floats(path: Path, said: str, columns: tuple[str, ...]) -> NDArray[np.float32]:
+    """(M, columns) float32 of a ``.bin`` file."""
+    content = read_bytes(path, "points")
+    if len(content) % (4 * len(columns)):
+        expected = f"float32 in {len(columns)} columns: {', '.join(columns)}"
+        raise DataError(said, "columns", f"{len(content)} bytes", expected)
+    return np.frombuffer(content, "<f4").reshape(-1, len(columns))
+
+
 def _load(path: Path, said: str, key: str) -> NDArray[Any]:
     try:
         stored = np.load(path, allow_pickle=False)
-        array = stored[key] if path.suffix == ".npz" else stored
-        return np.asarray(array)
+        return np.asarray(npz_of(stored)[key] if path.suffix == ".npz" else stored)
     except (KeyError, *BROKEN) as error:
         kind = f"an npz file with the key {key}" if path.suffix == ".npz" else "an npy file"
         raise DataError(said, key, str(error).splitlines()[0], kind) from None

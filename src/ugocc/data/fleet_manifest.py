@@ -26,7 +26,7 @@ from ugocc.data.fleet_files import (
 )
 from ugocc.data.frame import Box, CameraView, Frame, LidarSweep
 from ugocc.data.images import read_bytes
-from ugocc.errors import DataError
+from ugocc.errors import DataError, Said
 from ugocc.extras import require
 from ugocc.geometry.camera import FISHEYE
 from ugocc.geometry.rigid import Matrix
@@ -141,10 +141,14 @@ def _texts(manifest: Path) -> list[tuple[int, str]]:
         from ugocc.data.parquet_rows import open_parquet
 
         with open_parquet(manifest, ()) as file:
-            rows = file.read().to_pylist()
+            try:
+                rows = file.read(use_threads=False).to_pylist()
+            except (ValueError, OSError) as error:  # Arrow's errors are of the first kind
+                found = str(error).strip().splitlines()[0]
+                raise DataError(manifest, "content", found, "an undamaged Parquet file") from None
         return [(i, json.dumps(row, default=str)) for i, row in enumerate(rows, start=1)]
     try:
-        content = read_bytes(manifest, "manifest").decode("utf-8")
+        content = read_bytes(manifest, "manifest").decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(manifest, "encoding", str(error), "UTF-8") from None
     return [(i, text) for i, text in enumerate(content.splitlines(), start=1) if text.strip()]
@@ -157,7 +161,7 @@ def _where(manifest: Path, number: int) -> str:
 def _parse(text: str | bytes, where: object) -> object:
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(where, "content", f"no JSON ({error})", "one JSON object") from None
 
 
@@ -199,7 +203,7 @@ def to_frame(manifest: Path, line: Line, shared: Shared, fleet: str, before: str
         timestamp_us=line.timestamp_us,
         world_T_ego=pose,
         cameras=tuple(
-            _camera(camera.over(shared.rig.get(name, {}), path, f"rig.{name}."), root, pose, line.timestamp_us)
+            _camera(camera.over(_rig(shared, name, camera), path, f"rig.{name}."), root, pose, line.timestamp_us)
             for name, camera in zip(names, cameras, strict=True)
         ),
         lidar=sweeps[0] if "lidar" in fields else None,
@@ -211,10 +215,21 @@ def to_frame(manifest: Path, line: Line, shared: Shared, fleet: str, before: str
     )
 
 
+def _rig(shared: Shared, name: str, camera: Fields) -> Mapping[str, Any]:
+    """What the rig says of a camera; nothing of its lens where the line does."""
+    rig, lens = shared.rig.get(name, {}), ("distortion", "fisheye")
+    own = any(key in camera for key in lens)
+    return {key: value for key, value in rig.items() if not (own and key in lens)}
+
+
 def _file(fields: Fields, key: str, root: Path) -> Path:
     path = root / fields.text(key)
-    if not path.is_file():
-        raise fields.error(key, f"no file {path}", "a path relative to the folder of the manifest")
+    try:
+        there, why = path.is_file(), "no file"
+    except OSError as error:
+        there, why = False, error.strerror or str(error)
+    if not there:
+        raise fields.error(key, f"{why}: {shown(str(path))}", "a path relative to the folder of the manifest")
     return path
 
 
@@ -226,7 +241,7 @@ def _camera(fields: Fields, root: Path, pose: Matrix, time: int) -> CameraView:
     said = f"{fields.where}, {fields.prefix}"
     return CameraView(
         name=fields.text("name"),
-        image=partial(read_image, image, f"{said}image {image}", size),
+        image=partial(read_image, image, Said(f"{said}image {image}"), size),
         source=str(image),
         width=size[0],
         height=size[1],
@@ -237,8 +252,8 @@ def _camera(fields: Fields, root: Path, pose: Matrix, time: int) -> CameraView:
         timestamp_us=fields.whole("timestamp_us", time),
         semantics=None
         if semantics is None
-        else partial(read_semantics, semantics, f"{said}semantics {semantics}", size),
-        own_car=None if own_car is None else partial(read_own_car, own_car, f"{said}own_car {own_car}", size),
+        else partial(read_semantics, semantics, Said(f"{said}semantics {semantics}"), size),
+        own_car=None if own_car is None else partial(read_own_car, own_car, Said(f"{said}own_car {own_car}"), size),
         shrinks=True,
     )
 
@@ -260,7 +275,7 @@ def _sweep(fields: Fields, root: Path, pose: Matrix, time: int) -> LidarSweep:
     if path.suffix not in POINT_FILES:
         raise fields.error("points", path.name, f"a file that ends in {', '.join(POINT_FILES)}")
     labels = _file(fields, "labels", root) if "labels" in fields else None
-    said = f"{fields.where}, {fields.prefix}points {path}"
+    said = Said(f"{fields.where}, {fields.prefix}points {path}")
     points = partial(read_points, path, said, tuple(str(c) for c in columns))
     return LidarSweep(
         points=points,

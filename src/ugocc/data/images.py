@@ -131,12 +131,16 @@ def _check_jpeg_is_whole(data: bytes) -> None:
     while position + 4 <= len(data) and data[position + 1] != _START_OF_SCAN:
         if data[position] != 0xFF:
             raise ValueError(f"no marker at byte {position}")
+        if data[position + 1] == 0xFF:  # a marker may be preceded by any number of fill bytes
+            position += 1
+            continue
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     end = data.find(_END_OF_IMAGE, position)
     if end < 0:
         raise ValueError("truncated: the end marker is missing")
     rest = data[end + 2 :]
-    if rest.strip(b"\0") and not rest.startswith(_START_OF_IMAGE):  # padding or a second picture may follow
+    # Padding, a second picture or an encoder's own notes may follow; not the end of this picture.
+    if _END_OF_IMAGE in rest and not rest.lstrip(b"\0\xff").startswith(_START_OF_IMAGE[1:]):
         raise ValueError(f"corrupt: the picture ends at byte {end}")
 
 

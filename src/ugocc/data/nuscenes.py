@@ -107,6 +107,8 @@ class NuScenesSource:
     def check(self) -> None:
         """Look at every file of the split without reading it; seconds for the whole of v1.0-trainval.
 
+        Lidar sweeps between key frames may be missing: nothing is trained on them.
+
         Raises:
             DataError: files are missing, empty, or cut within a lidar point; names the first and counts the rest.
         """
@@ -126,7 +128,8 @@ class NuScenesSource:
         for batch in columns.to_batches(max_chunksize=256):
             for row in batch.to_pylist():
                 yield from ((self.root / camera["file"], "image", 1) for camera in row["cameras"])
-                for sweep in (*row["lidar"], *row["sweeps"]):
+                between = [sweep for sweep in row["sweeps"] if (self.root / sweep["file"]).is_file()]
+                for sweep in (*row["lidar"], *between):
                     yield self.root / sweep["file"], "lidar", POINT_BYTES
                     if sweep["labels"]:
                         yield self.root / sweep["labels"], "lidarseg", 1

@@ -96,20 +96,21 @@ def build_index(tables: Path) -> pa.Table:
     cameras, lidar, sweeps = _recordings(tables, rows, calibrations)
     poses = _poses(tables, {r.pose for group in (cameras, lidar, sweeps) for r in group})
     world_T_ego = poses.of(_key_recordings(tables, samples, cameras, lidar))
-    return pa.table(
-        {
-            "token": [sample["token"] for sample in samples],
-            "scene": [sample["scene"] for sample in samples],
-            "timestamp_us": pa.array([sample["timestamp"] for sample in samples], pa.int64()),
-            "previous": pa.array([sample["prev"] or None for sample in samples], pa.string()),
-            "next": pa.array([sample["next"] or None for sample in samples], pa.string()),
-            "world_T_ego": _fixed(world_T_ego),
-            "cameras": _recording_lists(cameras, len(samples), poses),
-            "lidar": _recording_lists(lidar, len(samples), poses),
-            "sweeps": _recording_lists(sweeps, len(samples), poses),
-            "boxes": _box_lists(tables, rows, world_T_ego),
-        }
-    )
+    with fields_of(tables):
+        return pa.table(
+            {
+                "token": [sample["token"] for sample in samples],
+                "scene": [sample["scene"] for sample in samples],
+                "timestamp_us": pa.array([sample["timestamp"] for sample in samples], pa.int64()),
+                "previous": pa.array([sample["prev"] or None for sample in samples], pa.string()),
+                "next": pa.array([sample["next"] or None for sample in samples], pa.string()),
+                "world_T_ego": _fixed(world_T_ego),
+                "cameras": _recording_lists(cameras, len(samples), poses),
+                "lidar": _recording_lists(lidar, len(samples), poses),
+                "sweeps": _recording_lists(sweeps, len(samples), poses),
+                "boxes": _box_lists(tables, rows, world_T_ego),
+            }
+        )
 
 
 def _samples(tables: Path) -> list[Row]:
@@ -164,6 +165,8 @@ def _recordings(
             is_key = row["is_key_frame"]
             if sensor.channel != LIDAR and not (is_key and sensor.is_camera):
                 continue
+            if not isinstance(row["filename"], str):
+                raise DataError(where, f"filename of token {row['token']}", row["filename"], "a path")
             group = cameras if sensor.is_camera else lidar if is_key else sweeps
             group.append(
                 _Recording(

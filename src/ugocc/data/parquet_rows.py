@@ -22,6 +22,8 @@ import pyarrow.parquet as pq
 
 from ugocc.errors import DataError
 
+KEY = "key."
+"""What the names of columns begin with that say what a row is of."""
 KEEP_BYTES = 512 << 20
 """Decoded row groups kept per process, in bytes."""
 SMALL_BYTES = 64 << 20
@@ -58,13 +60,16 @@ def read_columns(path: Path, columns: tuple[str, ...]) -> dict[str, list[Any]]:
     """All rows of small columns as Python values.
 
     Raises:
-        DataError: see :func:`open_parquet`, or damaged data.
+        DataError: see :func:`open_parquet`, damaged data, or a row without a value in a column that is a key.
     """
     with open_parquet(path, columns) as file:
         try:
             table = file.read(columns=list(columns), use_threads=False)
         except (pa.ArrowInvalid, OSError) as error:
             raise DataError(path, "content", str(error).strip().splitlines()[0], "an undamaged Parquet file") from None
+    for key in (name for name in columns if name.startswith(KEY) and table.column(name).null_count):
+        row = table.column(key).is_null().to_pylist().index(True)
+        raise DataError(f"{path}, row {row}", key, "nothing", "a value")
     return {name: table.column(name).to_pylist() for name in columns}
 
 

@@ -64,6 +64,8 @@ class SegmentSettings:
             raise DataError("segment", "confidence", self.confidence, "a probability from 0 to 1")
         if self.width < 1:
             raise DataError("segment", "width", self.width, "a number of columns from 1")
+        if self.limit < 0:
+            raise DataError("segment", "limit", self.limit, "a number of frames, or 0 for all")
 
 
 def segment_fleet(settings: SegmentSettings) -> None:

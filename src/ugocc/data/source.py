@@ -26,10 +26,12 @@ def open_fleet(root: Path, split: str, name: str | None = None, every: int = 1) 
         every: keep every so many frames of each scene, from the first.
 
     Raises:
-        DataError: no layout fits (says what was looked for), or the reader found something wrong.
+        DataError: no layout fits (says what was looked for), ``every`` below 1, or the reader found something wrong.
         MissingPackage: the layout needs pyarrow.
     """
     root = Path(root)
+    if every < 1:
+        raise DataError(root, "every", every, "a whole number from 1")
     layout = layout_of(root)
     if layout == "fleet":
         return FleetSource(root, split, name, every)
@@ -44,7 +46,7 @@ def open_fleet(root: Path, split: str, name: str | None = None, every: int = 1) 
 
         source = NuScenesSource(root, split, fleet=name or root.resolve().name)
         return source if every == 1 else Thinned(source, every)
-    below = [p.name for p in sorted(root.iterdir()) if p.is_dir() and layout_of(p)] if root.is_dir() else []
+    below = [p.name for p in sorted(root.iterdir()) if _is_fleet(p)] if root.is_dir() else []
     found = f"no known layout, but one in {', '.join(below)} below it" if below else "no known layout"
     raise DataError(
         root,
@@ -53,6 +55,13 @@ def open_fleet(root: Path, split: str, name: str | None = None, every: int = 1) 
         f"{' or '.join(MANIFESTS)} (own logs), a folder v1.0-* (nuScenes), "
         f"or {'/'.join(SPLITS.values())} with {', '.join(REQUIRED)} (Waymo v2)",
     )
+
+
+def _is_fleet(folder: Path) -> bool:
+    try:
+        return folder.is_dir() and layout_of(folder) is not None
+    except OSError:  # not ours to look into
+        return False
 
 
 def layout_of(root: Path) -> str | None:

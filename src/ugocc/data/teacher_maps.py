@@ -110,7 +110,7 @@ def open_maps(folder: Path, card: MapsCard) -> None:
             was, now = getattr(found, field.name), getattr(card, field.name)
             if was != now:
                 raise DataError(folder / CARD, field.name, was, f"{now}, as asked for now; or take another folder")
-    elif folder.is_dir() and any(folder.iterdir()):
+    elif folder.is_dir() and any(not file.name.startswith(".") for file in folder.iterdir()):
         raise DataError(folder, CARD, f"files, but no {CARD}", "an empty or new folder")
     else:
         folder.mkdir(parents=True, exist_ok=True)

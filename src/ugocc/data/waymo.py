@@ -180,7 +180,13 @@ def _label_folders(folder: Path, segments: list[str]) -> dict[str, Path]:
     listing = folder / "segments.txt"
     if not listing.is_file():
         return {name: folder / f"{i:03d}" for i, name in enumerate(segments)}
-    names = [line.strip() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        lines = listing.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(listing, "encoding", str(error), "UTF-8") from None
+    names = [line.strip() for line in lines if line.strip()]
+    for twice in (name for i, name in enumerate(names) if name in names[:i]):
+        raise DataError(listing, "segments", f"{twice} twice", "each segment once: its place says where its labels are")
     absent = [name for name in segments if name not in names]
     if absent and len(absent) == len(segments):
         raise DataError(listing, "segments", f"none of this split, such as {absent[0]}", "segment names, one a line")
@@ -251,5 +257,5 @@ def _read_semantics(path: Path, place: Place, size: tuple[int, int]) -> NDArray[
     data, divisor = _bytes(path, place, (PANOPTIC, DIVISOR))
     if not isinstance(divisor, int) or divisor < 1:
         raise DataError(_where(path, place), DIVISOR, divisor, "a whole number from 1")
-    classes = decode_png(data, _where(path, place), size) // divisor
+    classes = decode_png(data, _where(path, place), size).astype(np.int64) // divisor
     return WAYMO_2D[np.minimum(classes, UNKNOWN)]

@@ -26,6 +26,9 @@ CAMERAS = {1: "FRONT", 2: "FRONT_LEFT", 3: "FRONT_RIGHT", 4: "SIDE_LEFT", 5: "SI
 BOX_CLASSES = {1: VEHICLE, 2: PEDESTRIAN, 3: TRAFFIC_OBJECT, 4: TWO_WHEELER}
 """Waymo's box types (vehicle, pedestrian, sign, cyclist) as ten classes."""
 
+TURNING = 1
+"""The laser on the roof, which takes a tenth of a second for a sweep: its pixels have poses of their own."""
+
 TIME, CAMERA, LASER = "key.frame_timestamp_micros", "key.camera_name", "key.laser_name"
 IMAGE = "[CameraImageComponent].image"
 PANOPTIC = "[CameraSegmentationLabelComponent].panoptic_label"
@@ -225,7 +228,11 @@ def _lasers(folder: Path, name: str) -> dict[int, tuple[Laser, ...]]:
     for (time, laser), place in sorted(places.items()):
         if laser not in beams:
             raise DataError(path, LASER, f"lasers {sorted(beams)}", f"a calibration of laser {laser}")
-        found[time].append(Laser(laser, place, pose_places.get((time, laser)), *beams[laser]))
+        pose = pose_places.get((time, laser))
+        if laser == TURNING and pose is None:
+            where = component_file(folder, "lidar_pose", name)
+            raise DataError(where, TIME, f"no row of laser {laser} at {time}", "the vehicle's poses during its sweep")
+        found[time].append(Laser(laser, place, pose, *beams[laser]))
     return {time: tuple(lasers) for time, lasers in found.items()}
 
 

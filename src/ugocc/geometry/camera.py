@@ -30,7 +30,7 @@ def check_intrinsics(matrix: ArrayLike, where: object, field: str) -> Array:
     k = np.asarray(matrix, dtype=np.float64)
     if k.shape != (3, 3) or not np.isfinite(k).all():
         raise DataError(where, field, f"shape {k.shape}, values {k.tolist()}", "a finite 3x3 camera matrix")
-    if k[0, 0] <= 0 or k[1, 1] <= 0:
+    if k[0, 0] <= 0 or k[1, 1] <= 0 or np.linalg.det(k[:2, :2]) <= 0:
         raise DataError(
             where,
             field,
