@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ugocc.errors import DataError
-from ugocc.gaps import gap_closed, gap_table, ingredient_table
+from ugocc.gaps import gap_closed, gap_table, ingredient_table, of_direction
 from ugocc.results import Row
 
 
@@ -39,6 +41,20 @@ def test_the_table_says_how_far_every_variant_comes() -> None:
     assert (lines["full"]["mIoU, source"], lines["full"]["against source-only"]) == ("41.5", "+1.5")
     assert lines["strong source-only"]["of strong gap"] == "0 %"
     assert lines["oracle"]["mIoU, source"] == "-"
+
+
+def test_each_of_two_directions_between_the_same_fleets_has_its_own_rows() -> None:
+    back = [replace(r, train_fleet=r.eval_fleet, eval_fleet=r.train_fleet, miou=r.miou / 10) for r in ROWS[:1]]
+    home = [
+        row("oracle", "five", "six", 4.0),
+        row("source-only", "five", "five", 50.0),
+        row("oracle", "six", "six", 40.0),
+    ]
+    rows = [*ROWS, *back, *home]
+    assert of_direction(rows, "six-five") == [*ROWS, home[0]]
+    assert of_direction(rows, "five-six") == [*back, *home[1:]]
+    table = gap_table({d: of_direction(rows, d) for d in ("six-five", "five-six")})
+    assert cells(table.split("| five to six", 1)[0]) == cells(gap_table({"six-five": ROWS + home[:1]}))
 
 
 def test_only_seeds_that_all_have_are_compared_and_the_table_says_how_many() -> None:

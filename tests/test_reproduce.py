@@ -81,6 +81,17 @@ def test_results_of_other_code_or_data_are_not_mixed_in(reproduced: Path, tiny_f
     assert not (tmp_path / "runs").exists()
 
 
+def test_results_of_other_settings_are_not_taken_for_its_own(reproduced: Path, tiny_fleets: Path) -> None:
+    settings = _settings(tiny_fleets, reproduced)
+    for change, field in (
+        ({"steps": (1, 1, 2)}, "steps: found 3, expected 4"),
+        ({"split": "test"}, "split: found val"),
+        ({"size": "laptop"}, "model: found .*-debug, expected .*-laptop"),
+    ):
+        with pytest.raises(DataError, match=field):
+            reproduce(replace(settings, **change))
+
+
 def test_what_readers_keep_beside_a_fleet_is_not_its_data(tmp_path: Path) -> None:
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "log.json").write_text("[]")

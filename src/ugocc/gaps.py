@@ -26,6 +26,15 @@ def gap_closed(score: float, baseline: float, bar: float) -> float | None:
     return 100 * (score - baseline) / (bar - baseline) if bar > baseline else None
 
 
+def of_direction(rows: Iterable[Row], direction: str) -> list[Row]:
+    """The rows of a direction ``SOURCE-TARGET``: networks that learned from labels of the source, oracles of the
+    target, scored on either. Of two directions between the same fleets each has its own."""
+    source, target = direction.split("-")
+    labels = {ORACLE: target}
+    fits = [row for row in rows if row.train_fleet == labels.get(row.variant, source)]
+    return [row for row in fits if row.eval_fleet in (source, target)]
+
+
 def gap_table(directions: Mapping[str, Iterable[Row]]) -> str:
     """A Markdown table with one line per direction, model and main variant.
 

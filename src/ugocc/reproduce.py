@@ -24,7 +24,7 @@ from ugocc.ablation import (
 from ugocc.bench.timing import measure
 from ugocc.devices import default_device, multiplies_bfloat16
 from ugocc.errors import DataError
-from ugocc.gaps import gap_table
+from ugocc.gaps import gap_table, of_direction
 from ugocc.models.assemble import build_model, model_settings
 from ugocc.models.example import example_batch
 from ugocc.output import reporting
@@ -104,10 +104,7 @@ def reproduce(settings: ReproduceSettings) -> list[Row]:
             report({"results": len(everything), **left})
             return []
         rows = _make(settings, everything, missing)
-        by_direction = {
-            d: [r for r in rows if {r.train_fleet, r.eval_fleet} <= set(d.split("-"))] for d in settings.directions
-        }
-        table = f"{gap_table(by_direction)}\n{markdown_table(rows)}"
+        table = f"{gap_table({d: of_direction(rows, d) for d in settings.directions})}\n{markdown_table(rows)}"
         written = {"results": settings.publish, "table": settings.out / "table.md"}
         settings.out.mkdir(parents=True, exist_ok=True)
         write_text(written["table"], table)
@@ -188,9 +185,31 @@ def ablation(settings: ReproduceSettings, model: str) -> AblationSettings:
 
 
 def is_done(settings: ReproduceSettings, job: Job) -> bool:
-    """Whether the result of a job is there, made here or published before."""
+    """Whether the result of a job is there, made here or published before.
+
+    Raises:
+        DataError: one is there under this name, of another size, split or number of steps.
+    """
     made = result_file(ablation(settings, job.model), job.direction, job.variant, job.seed)
-    return made.is_file() or published(settings, job).is_file()
+    there = [path for path in (made, published(settings, job)) if path.is_file()]
+    for path in there:
+        check_rows(settings, job, path)
+    return bool(there)
+
+
+def check_rows(settings: ReproduceSettings, job: Job, path: Path) -> None:
+    """Refuse a result that was made with other settings than it would be made with now.
+
+    Raises:
+        DataError: naming the first that differs.
+    """
+    recipe = base_recipe(ablation(settings, job.model), job.direction, job.seed, settings.out)
+    steps = recipe.earlier.source_steps + recipe.earlier.pretrain_steps + recipe.optim.steps
+    expected = {"model": f"{job.model}-{settings.size}", "split": settings.split, "steps": steps, "seed": job.seed}
+    for row in read_results(path):
+        for key, value in expected.items():
+            if getattr(row, key) != value:
+                raise DataError(path, key, getattr(row, key), f"{value} (or other folders: --out and --publish)")
 
 
 def result(settings: ReproduceSettings, job: Job) -> list[Row]:

@@ -30,7 +30,7 @@ from ugocc.models.depth_net import CameraNorm
 from ugocc.training import adapt
 from ugocc.training.adapt_settings import AdaptRecipe
 from ugocc.training.chain import adapt as adapt_chain
-from ugocc.training.chain import source_alone
+from ugocc.training.chain import source_alone, stage_one, stage_two
 from ugocc.training.checkpoint import load_model, read_card, save_model
 from ugocc.training.moments import MomentDataset, Pair, PairDataset, join_pairs
 from ugocc.training.stages import (
@@ -79,8 +79,22 @@ def test_one_command_runs_all_three_stages(adapted: Path) -> None:
     cards = [read_card(run / stage / "model") for stage in ("source-only", "pretrained", "adapted")]
     assert [card["variant"] for card in cards] == ["rig-transfer source-only", "pretrained", "full"]
     assert [card["target_supervision"] for card in cards] == ["none"] * 3
+    assert [card["labels_of"] for card in cards] == [["six"]] * 3
     assert cards[2]["steps_with_earlier_stages"] == 2 + 2 + 4
     assert (cards[2]["train_fleet"], cards[2]["target_fleet"]) == ("six", "five")
+
+
+def test_what_is_switched_off_is_off_in_every_stage(tiny_fleets: Path, tmp_path: Path) -> None:
+    recipe = _recipe(tiny_fleets, tmp_path, "--depth_loss.weight=0", "--semantic_loss.weight=0", "--strong_view.zoom=0")
+    for stage in (stage_one(recipe, tmp_path), stage_two(recipe, None, tmp_path)):
+        assert (stage.depth_loss, stage.semantic_loss) == (recipe.depth_loss, recipe.semantic_loss)
+    assert stage.strong_view == recipe.strong_view
+
+
+def test_several_pairs_a_step_and_several_re_rendered_samples_of_each(tiny_fleets: Path, tmp_path: Path) -> None:
+    words = ("--optim.batch_size=2", "--earlier.source_steps=0", "--earlier.pretrain_steps=1", "--optim.steps=1")
+    words += ("--weights.photometric_source=1.0", "--rig_transfer.samples=2", "--choice.candidates=1")
+    assert read_card(adapt_chain(_recipe(tiny_fleets, tmp_path / "run", *words)))["variant"] == "full"
 
 
 def test_every_stage_goes_on_with_other_rigs(adapted: Path) -> None:
@@ -210,6 +224,11 @@ def test_a_start_that_knows_the_targets_labels_is_refused(adapted: Path, tiny_fl
     oracle = save_model(tmp_path / "oracle", model, {"train_fleet": "five", "target_supervision": "none"})
     with pytest.raises(DataError, match="no labels of five"):
         train_adapt(_recipe(tiny_fleets, tmp_path / "run", f"--start={oracle}"))
+    # However many adaptations ago it was.
+    card = {"train_fleet": "six", "labels_of": ["five", "six"], "target_fleet": "van", "target_supervision": "none"}
+    later = save_model(tmp_path / "later", model, card)
+    with pytest.raises(DataError, match=r"labels_of: found five, six .* no labels of five"):
+        train_adapt(_recipe(tiny_fleets, tmp_path / "run", f"--start={later}"))
     assert not (tmp_path / "run").exists()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ugocc.data.frame import FrameSource
 from ugocc.data.source import open_fleet
-from ugocc.gaps import gap_table
+from ugocc.gaps import gap_table, of_direction
 from ugocc.results import Row
 from ugocc.serving.export import ABOUT
 from ugocc.serving.report_scenes import Network, scene_of
@@ -111,7 +111,7 @@ def reproduce_report(folder: Path, fleets: Path, split: str, rows: Sequence[Row]
         stories: of the adapted networks, by a name.
     """
     directions = dict.fromkeys(f"{story.source}-{story.target}" for story in stories.values())
-    of = {d: [row for row in rows if {row.train_fleet, row.eval_fleet} <= set(d.split("-"))] for d in directions}
+    of = {d: of_direction(rows, d) for d in directions}
     sections = [results_section(rows)]
     if of:
         note = (

@@ -117,6 +117,8 @@ def fit(
         max_steps=optim.steps,
         accelerator=accelerator,
         devices=run.devices,
+        # Not every stage has losses for every part of the network, and processes wait for each other's gradients.
+        strategy="auto" if run.devices == 1 else "ddp_find_unused_parameters_true",
         precision=precision_of(run.precision, accelerator),
         gradient_clip_val=optim.clip_norm,
         callbacks=[saver, LearningRateMonitor("step"), progress_callback(label), *callbacks],
@@ -132,6 +134,24 @@ def fit(
     task.train()
     trainer.fit(task, batches, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
     return trainer
+
+
+def by_the_first(trainer: Trainer | None, folder: Path, work: Callable[[], object]) -> Path:
+    """What is done once however many processes trained: the first does it, the others wait. Returns ``folder``.
+
+    Args:
+        trainer: what trained; None where nothing did, in the only process then.
+        folder: what ``work`` writes.
+        work: what is to be done.
+    """
+    if trainer is None:
+        work()
+        return folder
+    trainer.strategy.barrier("trained")
+    if trainer.is_global_zero:
+        work()
+    trainer.strategy.barrier("written")
+    return folder
 
 
 def curves_logger(run: RunSettings, step: int) -> Logger:

@@ -101,7 +101,7 @@ class PairDataset(Dataset[Pair]):
             sources.append(self.recorded[of_source])
         if transferred:
             now = self.source[of_source]
-            absent = OtherTime(now, torch.tensor([False]))
+            absent = OtherTime(now, torch.zeros(now.size, dtype=torch.bool))
             sources.append(Moments(now, (absent,) * len(self.recorded.times)))
         return Pair(tuple(sources), self.target[of_target])
 

@@ -28,7 +28,16 @@ from ugocc.models.prediction import Prediction
 from ugocc.models.settings import ModelSettings
 from ugocc.provenance import code_digest
 from ugocc.training.checkpoint import save_model
-from ugocc.training.fit import check_finite, check_same_recipe, fit, loader, optimiser, record_recipe, step_seed
+from ugocc.training.fit import (
+    by_the_first,
+    check_finite,
+    check_same_recipe,
+    fit,
+    loader,
+    optimiser,
+    record_recipe,
+    step_seed,
+)
 from ugocc.training.order import StepOrder
 from ugocc.training.settings import FleetSettings, OptimSettings, RunSettings
 
@@ -71,7 +80,7 @@ def source_recipe(name: str, size: str) -> SourceRecipe:
     """
     model = model_settings(name, size)
     if size == "full":
-        return SourceRecipe(model=model)
+        return SourceRecipe(model=model, optim=OptimSettings(lr=1e-4 if model.volume is None else 5e-5))
     still = AugmentSettings(scale=(0.0, 0.0), rotation_degrees=0.0, flip=0.0, bev_flip_x=0.0, bev_flip_y=0.0)
     losses = OccupancyLossSettings(focal=0.0, cross_entropy=3.0, semantic_scale=0.2, geometric_scale=0.2, lovasz=1.0)
     optim = OptimSettings(steps=2400, lr=2e-3, decay="cosine")
@@ -158,6 +167,7 @@ def train_source(recipe: SourceRecipe) -> Path:
     about = {
         "variant": recipe.variant,
         "train_fleet": frames.fleet,
+        "labels_of": [frames.fleet],
         "target_supervision": "none",
         "seed": run.seed,
         "recipe": plain(recipe),
@@ -165,4 +175,4 @@ def train_source(recipe: SourceRecipe) -> Path:
         "train_seconds": round(time.monotonic() - began, 1),
         "code": code_digest("supervised"),
     }
-    return save_model(finished, task.model, about)
+    return by_the_first(trainer, finished, lambda: save_model(finished, task.model, about))

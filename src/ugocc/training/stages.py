@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import seed_everything
+from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback
 
 from ugocc.adaptation.label_free import label_free_scores
@@ -37,7 +37,7 @@ from ugocc.progress import follow
 from ugocc.training.adapt import Adaptation
 from ugocc.training.adapt_settings import AdaptRecipe, ChoiceSettings, EarlierStages, TargetWeights
 from ugocc.training.checkpoint import load_model, load_tensors, read_card, save_model, save_weights
-from ugocc.training.fit import check_same_recipe, fit, loader, record_recipe
+from ugocc.training.fit import by_the_first, check_same_recipe, fit, loader, record_recipe
 from ugocc.training.moments import MomentDataset, PairDataset, join_pairs
 from ugocc.training.order import PairOrder, StepOrder
 from ugocc.training.settings import FleetSettings, OptimSettings, RunSettings
@@ -78,30 +78,39 @@ def train_adapt(recipe: AdaptRecipe) -> Path:
     record_recipe(recipe, run.folder)
     clean_source = FrameDataset(source.source, inputs, cache=run.cache, labelled=False)
     began = time.monotonic()
+    trainer = None
     if recipe.optim.steps:
         taught = recipe.teacher
         if about.get("target_fleet") == target.source.fleet:
             taught = remembering(taught, recipe.optim.steps)
-        device = _train(Adaptation(model, replace(recipe, teacher=taught)), source, target, clean_source)
-        model.to(device)  # training hands it back on the CPU; statistics and scores are faster where it was trained
-    report = choose(model, recipe, target)
-    statistics = {}
-    for data in (clean_source, target):  # the target last, for its statistics are those the network is saved with
-        estimate_statistics(model, data, recipe.choice.statistics_frames)
-        statistics[data.source.fleet] = norm_statistics(model)
-    card = {
-        "variant": recipe.variant,
-        "train_fleet": source.source.fleet,
-        "target_fleet": target.source.fleet,
-        "target_supervision": "none" if recipe.teacher_maps is None else f"2D maps of {recipe.teacher_maps}",
-        "seed": run.seed,
-        "recipe": plain(recipe),
-        "steps": recipe.optim.steps,
-        "steps_with_earlier_stages": recipe.optim.steps + about.get("steps_with_earlier_stages", about.get("steps", 0)),
-        "train_seconds": round(time.monotonic() - began + about.get("train_seconds", 0.0), 1),
-        "choice": report,
-    }
-    return save_model(finished, model, card, {source.source.fleet: statistics[source.source.fleet]})
+        trainer = _train(Adaptation(model, replace(recipe, teacher=taught)), source, target, clean_source)
+        # Training hands it back on the CPU; statistics and scores are faster where it was trained.
+        model.to(trainer.strategy.root_device)
+
+    def finish() -> None:
+        report = choose(model, recipe, target)
+        statistics = {}
+        for data in (clean_source, target):  # the target last, for its statistics are those the network is saved with
+            estimate_statistics(model, data, recipe.choice.statistics_frames)
+            statistics[data.source.fleet] = norm_statistics(model)
+        labels_of = {source.source.fleet, *fleets_taught(about)}
+        steps = recipe.optim.steps + about.get("steps_with_earlier_stages", about.get("steps", 0))
+        card = {
+            "variant": recipe.variant,
+            "train_fleet": source.source.fleet,
+            "labels_of": sorted(labels_of),
+            "target_fleet": target.source.fleet,
+            "target_supervision": "none" if recipe.teacher_maps is None else f"2D maps of {recipe.teacher_maps}",
+            "seed": run.seed,
+            "recipe": plain(recipe),
+            "steps": recipe.optim.steps,
+            "steps_with_earlier_stages": steps,
+            "train_seconds": round(time.monotonic() - began + about.get("train_seconds", 0.0), 1),
+            "choice": report,
+        }
+        save_model(finished, model, card, {source.source.fleet: statistics[source.source.fleet]})
+
+    return by_the_first(trainer, finished, finish)
 
 
 def check_adapts(recipe: AdaptRecipe, network: ModelSettings) -> None:
@@ -122,20 +131,25 @@ def _starting_model(recipe: AdaptRecipe, fleet: str) -> tuple[OccupancyModel, di
         return build_model(recipe.model, pretrained=True), {}
     card = read_card(recipe.start)
     supervision = card.get("target_supervision", "none")
-    if card.get("train_fleet") == fleet or "labels" in supervision:
-        raise DataError(
-            recipe.start, "train_fleet", f"{card.get('train_fleet')} ({supervision})", f"no labels of {fleet}"
-        )
+    if fleet in fleets_taught(card) or "labels" in supervision:
+        found = f"{', '.join(fleets_taught(card))} ({supervision})"
+        raise DataError(recipe.start, "labels_of", found, f"no labels of {fleet}")
     model, about = load_model(recipe.start)
     return model, about
+
+
+def fleets_taught(card: Mapping[str, Any]) -> list[str]:
+    """Fleets whose labels a model has learned from, in all of its stages; of an old card that of the last stage."""
+    fleets = card.get("labels_of", [card.get("train_fleet")])
+    return [str(fleet) for fleet in fleets if fleet is not None]
 
 
 def _open(fleet: FleetSettings) -> FrameSource:
     return open_fleet(fleet.root, fleet.split, fleet.name, fleet.every)
 
 
-def _train(task: Adaptation, source: FrameDataset, target: FrameDataset, clean_source: FrameDataset) -> torch.device:
-    """Train on pairs of samples of both fleets; returns the device that it was done on."""
+def _train(task: Adaptation, source: FrameDataset, target: FrameDataset, clean_source: FrameDataset) -> Trainer:
+    """Train on pairs of samples of both fleets; returns what did it."""
     recipe, run = task.recipe, task.recipe.run
     rigs = [
         rig_of_frame(target.frame(i), source.settings.height, source.settings.width) for i in spaced(len(target), 20)
@@ -163,8 +177,7 @@ def _train(task: Adaptation, source: FrameDataset, target: FrameDataset, clean_s
     if recipe.weights.pseudo_labels and recipe.voting.rounds:
         fleets, count = Fleets(clean_source, target), recipe.choice.statistics_frames
         callbacks.append(VoteAgain(run.folder / "voted", fleets, recipe.voting, recipe.evidence, count))
-    trainer = fit(task, loader(pairs, order, run.workers, join_pairs), order, recipe.optim, run, what, callbacks)
-    return trainer.strategy.root_device
+    return fit(task, loader(pairs, order, run.workers, join_pairs), order, recipe.optim, run, what, callbacks)
 
 
 @torch.no_grad()
