@@ -51,8 +51,8 @@ class Adaptation(LightningModule):
     of each drive have voted on; the cameras' 2D labels are then what they should see of those.
 
     Batch norm: source and target go through the student apart, so each is normalised by its own statistics; the
-    teacher normalises the target samples of a step by themselves. Running statistics are estimated afresh, per fleet, when a model
-    is saved. The normalisation of camera vectors keeps the statistics it came with.
+    teacher normalises the target samples of a step by themselves. Running statistics are estimated afresh, per fleet,
+    when a model is saved. The normalisation of camera vectors keeps the statistics it came with.
     """
 
     def __init__(self, model: OccupancyModel, recipe: AdaptRecipe) -> None:
