@@ -86,10 +86,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the real recordings")
     parser.add_argument("--out", type=Path, default=ROOT / "results/recipes/benchmark.json", help="result file")
-    parser.add_argument("--only", nargs="+", choices=list(RECIPES), default=list(RECIPES), help="recipes to run")
+    parser.add_argument(
+        "--only",
+        nargs="*",
+        default=list(RECIPES),
+        help="recipes to run; none: steps of the recipes and assumptions anew",
+    )
     parser.add_argument("--again", action="store_true", help="measure also what this code has measured")
     parser.add_argument("--row", type=Path, help="run the one recipe of --only in this process, to this file")
     options = parser.parse_args()
+    if unknown := set(options.only) - set(RECIPES):
+        parser.error(f"no recipe {', '.join(sorted(unknown))}; there are {', '.join(RECIPES)}")
     if options.row:
         with tempfile.TemporaryDirectory() as folder:
             row = run_recipe(options.only[0], real_fleets(options.data, Path(folder)), Path(folder) / "run")
@@ -108,8 +115,15 @@ def main() -> None:
             rows[name] = json.loads(file.read_text())
         write_rows(options.out, [rows[key] for key in RECIPES if key in rows])
         print(f"{name}: {shown(rows[name])}", flush=True)
-    # Assumptions may have changed since; what was measured has not.
-    write_rows(options.out, [rows[key] | {"estimate": estimate(rows[key])} for key in RECIPES if key in rows])
+    write_rows(options.out, [planned_anew(rows[key]) for key in RECIPES if key in rows])
+
+
+def planned_anew(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with the steps of today's recipe and today's assumptions; what was measured stays."""
+    recipe = parse(row["recipe"])
+    planned = stages(recipe)
+    row = row | {"devices": recipe.run.devices, "stages": [s | planned[s["stage"]] for s in row["stages"]]}
+    return row | {"estimate": estimate(row)}
 
 
 def write_rows(out: Path, rows: list[dict[str, Any]]) -> None:

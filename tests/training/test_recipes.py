@@ -92,6 +92,11 @@ def test_a_recipe_runs_at_full_size(real_fleets: dict[str, Path], tmp_path: Path
     assert 2.9 < stage["multiply_adds"][1] / known["multiply_adds"] < 3
 
 
+def test_the_committed_table_has_the_steps_of_the_recipes_as_they_are() -> None:
+    for row in json.loads((ROOT / "results/recipes/benchmark.json").read_text(encoding="utf-8"))["recipes"]:
+        assert PROGRAM["planned_anew"](row) == row, "python benchmarks/recipes.py --data DIR --only"
+
+
 def test_what_a_recipe_takes_is_arithmetic_and_stands_in_the_tables(tmp_path: Path) -> None:
     stage = {"stage": "adapted", "planned_steps": 1000, "batch_size": 2, "teacher": True}
     stage |= {"multiply_adds": [2e12, 4e12], "live_bytes": [9e9, 7e9], "cpu_seconds": [9.0, 8.0]}
