@@ -8,8 +8,9 @@ different code: rightly, but a better error message is other code as well, and a
 codes on the embedded fleets with the same seeds: every sample of both fleets; a few steps of training and an evaluation
 of every network; all stages of a short adaptation with its votes and label-free scores. All that they make must be
 equal to the last bit. Training is in the precision that this processor is quick in, whatever either code would take by
-itself. With ``--carry``, result files of the code before are then marked as of the code now; each says
-so (``same_numbers``), keeps the commit it was trained at, and no figure is touched.
+itself. Where adaptations differ, what learns from the source's labels alone is compared as well. With ``--carry``,
+result files of the code before are then marked as of the code now; each says so (``same_numbers``), keeps the commit it
+was trained at, and no figure is touched.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ugocc.ablation import AblationSettings, base_recipe, variant_recipe
+from ugocc.ablation import AblationSettings, base_recipe, train_variant, variant_recipe
 from ugocc.calm import quieten
 from ugocc.data.batch import Batch
 from ugocc.data.dataset import FrameDataset
@@ -47,7 +48,10 @@ from ugocc.training.settings import FleetSettings
 from ugocc.training.source import source_recipe, train_source
 
 FLEETS = ("six", "five")
-KINDS = ("supervised", "adapted")
+KINDS = {"supervised": "supervised", "adapted": "adapted", "alone": "adapted"}
+"""What is compared, and which code it depends on."""
+ALONE = ("strong source-only", "rig-transfer source-only")
+"""Variants that know of the target its rig and statistics alone: the first stage of the method, as long as all."""
 
 
 def main() -> None:
@@ -62,7 +66,7 @@ def main() -> None:
     if options.probe:
         quieten()
         with tempfile.TemporaryDirectory() as folder:
-            make = supervised if options.probe == "supervised" else adapted
+            make = {"supervised": supervised, "alone": alone, "adapted": adapted}[options.probe]
             outcomes = dict(make(options.fleets, Path(folder), options.precision))
         write_text(options.out, json.dumps(outcomes))
         return
@@ -75,19 +79,25 @@ def main() -> None:
         with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
             files.extractall(folder, filter="data")
         trees = {"before": Path(folder) / "src", "now": root / "src"}
-        for kind in KINDS:
-            digests = {name: code_digest(kind, tree / "ugocc") for name, tree in trees.items()}
+        same: set[str] = set()
+        for kind, of_code in KINDS.items():
+            if kind == "alone" and "adapted" in same:
+                continue
+            digests = {name: code_digest(of_code, tree / "ugocc") for name, tree in trees.items()}
             if digests["before"] == digests["now"]:
                 print(f"{kind}: the same code")
+                same.add(kind)
                 continue
             made = probe(trees, kind, options.fleets.resolve(), Path(folder), precision)
             before, now = made["before"], made["now"]
             differ = [key for key in now | before if now.get(key) != before.get(key)]
             print(f"{kind}: {len(now)} outcomes, {len(differ)} differ {', '.join(differ)}", flush=True)
             if not differ:
+                same.add(kind)
                 compared = {"outcomes": len(now), "outcomes_sha256": _digest(now.values()), "precision": precision}
                 about = {"code": digests["before"], "compared_at": commit(), **compared}
-                carry([file for where in options.carry for file in where.rglob("*.json")], digests["now"], about)
+                files = [file for where in options.carry for file in where.rglob("*.json")]
+                carry([f for f in files if kind != "alone" or made_alone(f)], digests["now"], about)
 
 
 def probe(trees: dict[str, Path], kind: str, fleets: Path, folder: Path, precision: str) -> dict[str, dict[str, str]]:
@@ -136,6 +146,22 @@ def supervised(fleets: Path, folder: Path, precision: Any) -> Iterator[tuple[str
                 "latency_ms": 0,
             }
             yield f"{name}, scores on {fleet}", _digest([json.dumps(row, sort_keys=True, default=str)])
+
+
+def alone(fleets: Path, folder: Path, precision: Any) -> Iterator[tuple[str, str]]:
+    """Digests of networks after a few steps of the first stage alone, recorded samples only or re-rendered ones too."""
+    settings = AblationSettings(fleets=fleets, steps=(3, 2, 5), cache=folder / "cache", out=folder)
+    for direction in ("six-five", "five-six"):
+        for variant in ALONE:
+            for file in sorted(train_variant(settings, direction, variant, 0).glob("*.safetensors")):
+                yield f"{direction}, {variant}, {file.stem}", _digest(load_tensors(file).values())
+
+
+def made_alone(file: Path) -> bool:
+    """Whether a result is of variants that know the target by its rig and statistics alone."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    rows = content.get("rows", []) if isinstance(content, dict) else []
+    return bool(rows) and all(row["variant"] in ALONE for row in rows)
 
 
 def adapted(fleets: Path, folder: Path, precision: Any) -> Iterator[tuple[str, str]]:
