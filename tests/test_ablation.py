@@ -76,6 +76,8 @@ def test_unknown_names_are_refused_before_anything_is_trained(tiny_fleets: Path,
             run_ablation(replace(settings, directions=(wrong,)))
     with pytest.raises(DataError, match="without luck"):
         run_ablation(replace(settings, variants=("full", "without luck")))
+    with pytest.raises(DataError, match=r"split: found no scene for .vall"):
+        run_ablation(replace(settings, split="vall"))
     assert not (tmp_path / "runs").exists()
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from ugocc import verbs
 from ugocc.calm import quieten
-from ugocc.cli import STATUS, main
+from ugocc.cli import STATUS, _cause, main
 from ugocc.verbs import GROUPS, VERBS, Verb, every_verb
 
 
@@ -120,10 +120,22 @@ def test_what_needs_no_network_starts_without_torch(words: list[str], tmp_path: 
     assert not {"torch", "lightning", "timm", "numpy"} & set(done.stderr.split())
 
 
-def test_an_interrupted_command_says_so() -> None:
+def test_the_line_about_an_error_says_its_cause() -> None:
+    in_worker = "Caught OSError in DataLoader worker process 0.\nOriginal Traceback:\n  File x\nOSError: no room\n"
+    assert _cause(RuntimeError(in_worker)) == "OSError: no room"
+    assert _cause(RuntimeError("Exception from core.cpp:132:\nthe graph is cut\nmore")) == (
+        "Exception from core.cpp:132: the graph is cut"
+    )
+    assert _cause(ValueError("first\nsecond")) == "first"
+    assert _cause(ValueError()) == "no message"
+
+
+@pytest.mark.parametrize(("resumes", "after"), [(False, ""), (True, "; the same command continues where it stopped")])
+def test_an_interrupted_command_says_so(resumes: bool, after: str) -> None:
     code = (
         "import sys, time; from ugocc import cli, verbs;"
-        "verbs.VERBS['models'] = verbs.Verb(lambda a, t: (print('ready', flush=True), time.sleep(60)), '', '', '');"
+        "verbs.VERBS['models'] = verbs.Verb(lambda a, t: (print('ready', flush=True), time.sleep(60)), '', '', '', "
+        f"{resumes});"
         "sys.exit(cli.main(['models']))"
     )
     command = [sys.executable, "-c", code]
@@ -133,7 +145,7 @@ def test_an_interrupted_command_says_so() -> None:
         done.send_signal(signal.SIGINT)
         _, error = done.communicate(timeout=60)
     assert done.returncode == 130
-    assert error == "\nugocc models: interrupted; the same command continues where it stopped\n"
+    assert error == f"\nugocc models: interrupted{after}\n"
 
 
 def test_who_reads_no_further_sees_no_traceback(tmp_path: Path) -> None:

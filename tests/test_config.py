@@ -16,6 +16,8 @@ class Inner:
     """Corner."""
     rate: float = 1e-3
     """Rate."""
+    on: bool = False
+    """Switch."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,15 @@ def test_a_value_of_the_wrong_type_is_an_error(tmp_path: Path) -> None:
         parse_settings(Outer, ["--config", str(_recipe(tmp_path, "inner:\n  rate: fast\n"))])
     with pytest.raises(DataError, match="kind"):
         parse_settings(Outer, ["--kind", "c"])
+
+
+def test_a_mistyped_option_is_told_the_nearest_and_a_switch_of_any_depth_may_stand_alone() -> None:
+    with pytest.raises(DataError, match=r"--inner\.ratte.*expected --inner\.rate, or another option") as error:
+        parse_settings(Outer, ["--inner.ratte", "3"])
+    assert error.value.where == "command line"
+    assert parse_settings(Outer, ["--inner.on"]).inner.on
+    assert parse_settings(Outer, ["--inner.on", "--kind", "b"]) == Outer(Inner(on=True), "b")
+    assert not parse_settings(Outer, ["--inner.on", "false"]).inner.on
 
 
 def test_plain_values_build_the_same_settings() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from ugocc.data.synthetic.build import RenderSettings
 from ugocc.data.town.scene import DriveSettings
 from ugocc.demo import DemoSettings, run_demo
+from ugocc.errors import DataError
 
 
 def test_the_demo_goes_from_files_to_films_and_reuses_what_exists(
@@ -33,3 +35,7 @@ def test_the_demo_goes_from_files_to_films_and_reuses_what_exists(
     }
     assert run_demo(settings) == rows
     assert {p: p.stat().st_mtime_ns for p in before} == before
+    # Models of other fleets under the same names are not taken for those of these.
+    other = replace(fleets, root=tmp_path / "fleets", drive=replace(drive, frames=2), test=1)
+    with pytest.raises(DataError, match="models trained on fleets of other settings"):
+        run_demo(replace(settings, fleets=other))

@@ -10,13 +10,21 @@ import pytest
 from rich.table import Table
 
 from ugocc.errors import DataError
-from ugocc.output import json_text, reporting, show
+from ugocc.output import check_writable, json_text, reporting, show
 
 
 @dataclass(frozen=True)
 class _Found:
     path: Path
     numbers: tuple[float, ...]
+
+
+def test_a_folder_for_results_is_tried_beforehand(tmp_path: Path) -> None:
+    check_writable(tmp_path / "deep" / "out")
+    assert list((tmp_path / "deep" / "out").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="expected a folder that can be written to"):
+        check_writable(tmp_path / "file" / "out")
 
 
 def test_people_get_words_and_scripts_one_document(capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,6 +97,8 @@ def check_names(settings: AblationSettings) -> None:
         names = direction.split("-")
         if len(names) != 2 or names[0] == names[1] or not all((settings.fleets / n).is_dir() for n in names):
             raise DataError("ablation", "directions", direction, f"SOURCE-TARGET, two fleets in {settings.fleets}")
+        for name in names:
+            open_fleet(settings.fleets / name, settings.split)
 
 
 def run_variant(settings: AblationSettings, direction: str, variant: str, seed: int) -> list[Row]:

@@ -71,13 +71,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(told, DataError):
             print(f"{name}: {told}", file=sys.stderr)
             return 1
-        line = str(told).strip().splitlines()[:1] or ["no message"]
-        print(f"{name}: {type(told).__name__}: {line[0]} (UGOCC_TRACEBACK=1 shows where)", file=sys.stderr)
+        print(f"{name}: {type(told).__name__}: {_cause(told)} (UGOCC_TRACEBACK=1 shows where)", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\n{name}: interrupted; the same command continues where it stopped", file=sys.stderr)
+        after = "; the same command continues where it stopped" if entry.resumes else ""
+        print(f"\n{name}: interrupted{after}", file=sys.stderr)
         return 130
     return 0
+
+
+def _cause(error: Exception) -> str:
+    """A line of an error that says what happened: of one in a data loader's process, whose text is a traceback, the
+    last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
+    if "DataLoader worker" in lines[0]:
+        return lines[-1]
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
 
 
 def _overview(name: str, verbs: Mapping[str, Verb | Mapping[str, Verb]]) -> str:

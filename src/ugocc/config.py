@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import re
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
@@ -60,9 +61,17 @@ def parse_settings(kind: type[T], argv: Sequence[str], defaults: dict[str, Any] 
     try:
         parsed = parser.parse_args(_with_switches(kind, argv))
     except ArgumentError as error:
-        raise DataError("command line", "option", str(error), "an option shown by --help") from error
+        raise DataError("command line", "option", str(error), _nearest_option(parser, str(error))) from error
     values = vars(parser.instantiate(parsed))
     return kind(**{f.name: values[f.name] for f in dataclasses.fields(typing.cast(Any, kind))})
+
+
+def _nearest_option(parser: ArgumentParser, message: str) -> str:
+    """What to type in place of an option that is not there."""
+    unknown = re.search(r"unrecognized arguments: (--[^\s=]+)", message, re.IGNORECASE)
+    options = [option for action in parser._actions for option in action.option_strings]
+    near = difflib.get_close_matches(unknown[1], options, n=1) if unknown else []
+    return f"{near[0]}, or another option shown by --help" if near else "an option shown by --help"
 
 
 def build_settings(kind: type[T], values: dict[str, Any], where: object) -> T:
@@ -140,13 +149,22 @@ def chosen(argv: Sequence[str], key: str, default: str) -> str:
 
 def _with_switches(kind: type[Any], argv: Sequence[str]) -> list[str]:
     """The words, with ``true`` after every switch that is named alone."""
-    switches = {f"--{name}" for name, hint in typing.get_type_hints(kind).items() if hint is bool}
+    switches = set(_switches(kind))
     words: list[str] = []
     for word, following in zip_longest(argv, argv[1:], fillvalue="--"):
         words.append(word)
         if word in switches and following.startswith("--"):
             words.append("true")
     return words
+
+
+def _switches(kind: type[Any], prefix: str = "--") -> Iterator[str]:
+    """Options that are true or false, those of nested settings included."""
+    for name, hint in typing.get_type_hints(kind).items():
+        if hint is bool:
+            yield f"{prefix}{name}"
+        elif dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            yield from _switches(hint, f"{prefix}{name}.")
 
 
 def _dataclasses_in(hint: Any) -> list[type[Any]]:

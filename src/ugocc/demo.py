@@ -25,9 +25,11 @@ from ugocc.data.frame import FrameSource
 from ugocc.data.occupancy import label_on_grid
 from ugocc.data.source import open_fleet
 from ugocc.data.synthetic.build import RenderSettings, render_fleets
+from ugocc.errors import DataError
 from ugocc.evaluation.evaluate import evaluate
 from ugocc.labels import UNKNOWN
 from ugocc.output import reporting
+from ugocc.provenance import data_digest
 from ugocc.results import Row, markdown_table, read_results, write_results, write_text
 from ugocc.serving.predictor import Predictor
 from ugocc.serving.report import demo_report, story_of
@@ -92,6 +94,7 @@ def _demonstrate(settings: DemoSettings) -> tuple[list[Row], list[Path], str]:
     check_film(settings.out / f"{SOURCE}.mp4")
     _say(1, "the embedded fleets", settings.fleets.root)
     render_fleets(settings.fleets)
+    _check_same_fleets(settings)
     _say(2, f"train {name} on the labels of {SOURCE}", settings.out / "source-only")
     before = train_source(labelled_recipe(settings, SOURCE, "source-only", settings.steps[0]))
     rows = [_evaluate(before, settings, fleet) for fleet in (SOURCE, TARGET)]
@@ -120,6 +123,21 @@ def _demonstrate(settings: DemoSettings) -> tuple[list[Row], list[Path], str]:
         f"{most:.1f} with the labels of {TARGET}.\n\n"
     )
     return rows, written, text + "\n".join(f"  {path}" for path in written)
+
+
+def _check_same_fleets(settings: DemoSettings) -> None:
+    """Remember what the fleets of a demo are, and refuse to go on with models of others.
+
+    Raises:
+        DataError: the folder holds models that were trained on fleets of other settings.
+    """
+    stamp = settings.out / ".fleets.sha256"
+    now = " ".join(data_digest(settings.fleets.root / fleet) for fleet in (SOURCE, TARGET))
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") != now:
+        expected = "the fleets that are there now (another --out, or delete this folder)"
+        raise DataError(settings.out, "fleets", "models trained on fleets of other settings", expected)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    write_text(stamp, now)
 
 
 def _say(step: int, what: str, where: Path) -> None:
@@ -165,16 +183,16 @@ def unlabelled_recipe(settings: DemoSettings, start: Path) -> AdaptRecipe:
 
 def _evaluate(model: Path, settings: DemoSettings, fleet: str) -> Row:
     path = model.parent / f"test-{fleet}" / "results.json"
-    weights = read_card(model)["weights_sha256"]
-    stamp = path.with_name("weights.sha256")
-    if path.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == weights:
+    made_of = f"{read_card(model)['weights_sha256']} {data_digest(settings.fleets.root / fleet)}"
+    stamp = path.with_name("made-of.sha256")
+    if path.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == made_of:
         return read_results(path)[0]
     network, about = load_model(model, fleet)
     frames = open_fleet(settings.fleets.root / fleet, "test", fleet)
     data = FrameDataset(frames, network.settings.input, cache=settings.cache)
     row = evaluate(network, data, about, split="test", callbacks=[progress_callback(f"evaluate on {fleet}")])
     write_results(path, [row])
-    write_text(stamp, weights)
+    write_text(stamp, made_of)
     return row
 
 
@@ -183,9 +201,10 @@ def _miou(rows: list[Row], variant: str) -> float:
 
 
 def _film(models: dict[str, Path], settings: DemoSettings, fleet: str) -> list[Path]:
-    weights = "".join(read_card(model)["weights_sha256"] for model in models.values())
+    made_of = "".join(read_card(model)["weights_sha256"] for model in models.values())
+    made_of += f"{data_digest(settings.fleets.root / fleet)} {settings.scenes}"
     picture, film = settings.out / f"{fleet}.png", settings.out / f"{fleet}.mp4"
-    stamp = settings.out / f".{fleet}-{sha256(weights.encode()).hexdigest()[:12]}"
+    stamp = settings.out / f".{fleet}-{sha256(made_of.encode()).hexdigest()[:12]}"
     if stamp.is_file() and picture.is_file() and film.is_file():
         return [picture, film]
     pictures = list(side_by_side(models, open_fleet(settings.fleets.root / fleet, "test", fleet), settings.scenes))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import rich
@@ -43,6 +45,20 @@ def reporting(as_json: bool) -> Iterator[Callable[..., None]]:
             if not reported:
                 report({"error": _described(error)})
             raise
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder that results go to, before hours are spent on them.
+
+    Raises:
+        DataError: it cannot be made, or not be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DataError(folder, "folder", error.strerror or str(error), "a folder that can be written to") from error
 
 
 def json_text(value: Any) -> str:

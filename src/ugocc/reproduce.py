@@ -91,6 +91,9 @@ def reproduce(settings: ReproduceSettings) -> list[Row]:
     """
     with reporting(settings.json) as report:
         everything = jobs(settings)
+        for name in settings.adapted:
+            if name not in settings.models and settings.adapted != ReproduceSettings.adapted:
+                raise DataError("reproduce", "adapted", name, f"names of models: {', '.join(settings.models)}")
         for model in settings.models:
             check_names(ablation(settings, model))
         data = {name: data_digest(settings.fleets / name) for name in fleets(settings)}

@@ -23,6 +23,8 @@ class Verb:
     """A line that can be typed as it is."""
     settings: str
     """Dataclass of its options, ``module:name``."""
+    resumes: bool = False
+    """Whether the same command goes on where it was interrupted."""
 
     def __call__(self, argv: Sequence[str], texts: dict[str, Any]) -> None:
         """Run it.
@@ -141,36 +143,42 @@ VERBS: Mapping[str, Verb | Mapping[str, Verb]] = {
         "Render the embedded fleets, train on one, adapt to the other, evaluate on both: a table, pictures, a film.",
         "ugocc demo",
         "ugocc.demo:DemoSettings",
+        resumes=True,
     ),
     "fit": Verb(
         _fit,
         "Train a model on a labelled fleet; the same command resumes it.",
         "ugocc fit --config recipes/six-flashocc-laptop.yaml --optim.steps 400 --run.folder runs/try",
         "ugocc.training.source:SourceRecipe",
+        resumes=True,
     ),
     "pretrain": Verb(
         _pretrain,
         "Learn depth without labels on two fleets, and 2D semantics on the labelled one.",
         "ugocc pretrain --source.root data/embedded/six --target.root data/embedded/five --start runs/try/model",
         "ugocc.training.adapt_settings:AdaptRecipe",
+        resumes=True,
     ),
     "adapt": Verb(
         _adapt,
         "Adapt to a fleet nobody labelled: all three stages, or the last one from --start; the same command resumes.",
         "ugocc adapt --source.root data/embedded/six --target.root data/embedded/five --run.folder runs/mine",
         "ugocc.training.adapt_settings:AdaptRecipe",
+        resumes=True,
     ),
     "ablate": Verb(
         _ablate,
         "Switch every ingredient of the method off in turn, in both directions, with several seeds; resumable.",
         "ugocc ablate --variants '[full,oracle]' --seeds '[0]' --split val",
         "ugocc.ablation:AblationSettings",
+        resumes=True,
     ),
     "reproduce": Verb(
         _reproduce,
         "Train and score every model of the family, plain, strong and adapted, in both directions; resumable.",
         "ugocc reproduce --size laptop --plan true",
         "ugocc.reproduce:ReproduceSettings",
+        resumes=True,
     ),
     "test": Verb(
         "ugocc.serving.test:test_fleet",
@@ -244,6 +252,7 @@ VERBS: Mapping[str, Verb | Mapping[str, Verb]] = {
             "Render and write the embedded fleets.",
             "ugocc data render --root data/embedded",
             "ugocc.data.synthetic.build:RenderSettings",
+            resumes=True,
         ),
         "check": Verb(
             "ugocc.serving.check:check",
@@ -262,6 +271,7 @@ VERBS: Mapping[str, Verb | Mapping[str, Verb]] = {
             "Make 2D semantic maps of a fleet's pictures with a pretrained network, as a teacher.",
             "ugocc data segment --network cityscapes.onnx --root data/embedded/five --out data/maps",
             "ugocc.data.segment:SegmentSettings",
+            resumes=True,
         ),
     },
 }

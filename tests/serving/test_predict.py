@@ -169,3 +169,7 @@ def test_metrics_are_chosen_by_name() -> None:
     assert chosen_metrics("map_ten_class") == ("map_ten_class",)
     assert chosen_metrics(["depth", "map_ten_class"]) == ("map_ten_class", "depth")
     assert chosen_metrics("all") == ("map_ten_class", "ray_iou", "plausibility", "depth")
+    assert chosen_metrics("ray_iou, depth") == ("ray_iou", "depth")
+    for wrong in ("ray_iuo", ["map_ten_class", "foo"]):
+        with pytest.raises(DataError, match=r"eval: found (ray_iuo|foo), expected all, or"):
+            chosen_metrics(wrong)

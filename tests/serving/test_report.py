@@ -69,6 +69,11 @@ def test_a_tested_model_has_a_page(checkpoints: tuple[Path, Path], tiny_fleets: 
     assert variants == ["full", "source-only"]
     assert (tmp_path / "both" / REPORT).stat().st_size < 15e6
 
+    # Two models of one kind are compared, not averaged.
+    test_fleet(replace(settings, before=first, eval="map_ten_class", out=tmp_path / "alike", report=False))
+    alike = read_results(tmp_path / "alike" / "results.json")
+    assert [row.variant for row in alike] == ["source-only", "source-only (before)"]
+
     test_fleet(replace(settings, report=False, eval="map_ten_class", out=tmp_path / "none"))
     assert not (tmp_path / "none" / REPORT).exists()
 

@@ -26,7 +26,7 @@ from ugocc.extras import require
 from ugocc.models.assemble import OccupancyModel
 from ugocc.models.example import example_batch
 from ugocc.models.exportable import ExportableNetwork, output_shapes, rig_tensors
-from ugocc.output import reporting
+from ugocc.output import check_writable, reporting
 from ugocc.pretrained import find_model
 from ugocc.results import commit, versions, write_text
 from ugocc.training.checkpoint import load_model
@@ -100,7 +100,8 @@ def _export(settings: ExportSettings) -> dict[str, Any]:
         sample = example_batch(inputs, settings.cameras)
     fixed = settings.calibration == "fixed"
     rig = rig_tensors(model, sample, None) if fixed else rig_tensors(model, sample)
-    settings.out.mkdir(parents=True, exist_ok=True)
+    check_writable(settings.out)
+    (settings.out / ABOUT).unlink(missing_ok=True)  # an unfinished export must not go by the card of the one before
     path = settings.out / GRAPH[settings.format]
     with _quiet():
         program = trace(model, sample, rig, fixed)
@@ -143,6 +144,9 @@ def _check(settings: ExportSettings) -> None:
     for wanted, why in ((settings.calibration == "fixed", "a fixed rig"), (settings.precision == "int8", "int8")):
         if wanted and settings.root is None:
             raise DataError("export", "root", "none", f"the folder of a fleet, for {why}")
+    for field in ("frames", "cameras"):
+        if getattr(settings, field) < 1:
+            raise DataError("export", field, getattr(settings, field), "a number from 1")
     if settings.precision == "int8" and settings.format != "onnx":
         raise DataError("export", "precision", "int8", "float32 in a torch.export program")
     if settings.format == "onnx":

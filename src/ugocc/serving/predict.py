@@ -17,7 +17,7 @@ from ugocc.data.occupancy import label_on_grid
 from ugocc.data.source import open_fleet
 from ugocc.evaluation.files import write_prediction
 from ugocc.labels import UNKNOWN
-from ugocc.output import reporting
+from ugocc.output import check_writable, reporting
 from ugocc.pretrained import find_model
 from ugocc.progress import follow
 from ugocc.serving.exported import GraphPrecision, Runtime
@@ -63,9 +63,10 @@ class PredictSettings:
 
 def predict_fleet(settings: PredictSettings) -> None:
     """Write volumes and pictures of every frame, and a film of every scene."""
-    if settings.film != "none":
-        check_film(settings.out / f"film.{settings.film}")
     with reporting(settings.json) as report:
+        if settings.film != "none":
+            check_film(settings.out / f"film.{settings.film}")
+        check_writable(settings.out)
         checkpoint = find_model(settings.checkpoint)
         frames = open_fleet(settings.root, settings.split, settings.name)
         predictor = Predictor.from_pretrained(

@@ -37,21 +37,24 @@ def quantise(path: Path, model: OccupancyModel, data: FrameDataset, frames: Sequ
     """
     prepared, quantised = path.with_suffix(".prepared"), path.with_suffix(".int8")
     logging.getLogger().setLevel(max(logging.getLogger().level, logging.WARNING))
-    quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
-    quantize_static(
-        str(prepared),
-        str(quantised),
-        _Frames(model, data, frames, fixed),
-        quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=QUANTISED,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        calibrate_method=CalibrationMethod.MinMax,
-        extra_options={"CalibMovingAverage": True},
-    )
-    prepared.unlink()
-    quantised.replace(path)
+    try:
+        quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared),
+            str(quantised),
+            _Frames(model, data, frames, fixed),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=QUANTISED,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options={"CalibMovingAverage": True},
+        )
+        quantised.replace(path)
+    finally:
+        for file in (prepared, quantised):
+            file.unlink(missing_ok=True)
 
 
 class _Frames(CalibrationDataReader):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,11 +11,11 @@ from typing import Literal
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.frame import FrameSource
 from ugocc.data.source import open_fleet
-from ugocc.errors import MissingPackage
+from ugocc.errors import DataError, MissingPackage
 from ugocc.evaluation.evaluate import METRICS, Metric, evaluate
 from ugocc.evaluation.score import score_folder
 from ugocc.extras import require
-from ugocc.output import reporting
+from ugocc.output import check_writable, reporting
 from ugocc.pretrained import find_model
 from ugocc.results import Row, markdown_table, write_results
 from ugocc.serving.exported import GraphPrecision, Runtime, open_model
@@ -85,14 +86,18 @@ class ScoreSettings:
 
 def test_fleet(settings: TestSettings) -> Row:
     """Evaluate, print the table, write ``results.json``, ``table.md`` and ``report.html``."""
-    _check_plausibility(settings.eval)
     with reporting(settings.json) as report:
+        _check_plausibility(settings.eval)
+        check_writable(settings.out)
         checkpoint = find_model(settings.checkpoint)
         before = None if settings.before is None else find_model(settings.before)
         frames = open_fleet(settings.root, settings.split, settings.name, settings.every)
         rows = [_evaluate(settings, checkpoint, frames)]
         if before is not None:
-            rows.append(_evaluate(replace(settings, save_predictions=False), before, frames))
+            earlier = _evaluate(replace(settings, save_predictions=False), before, frames)
+            alike = (earlier.model, earlier.variant) == (rows[0].model, rows[0].variant)
+            # Two runs of one kind are not two seeds of it.
+            rows.append(replace(earlier, variant=f"{earlier.variant} (before)") if alike else earlier)
         written = _write(settings.out, rows)
         if settings.report:
             before = before or started_from(checkpoint)
@@ -108,8 +113,9 @@ test_fleet.__test__ = False  # type: ignore[attr-defined]
 
 def score_fleet(settings: ScoreSettings) -> Row:
     """Score the files, print the table, write ``results.json`` and ``table.md``."""
-    _check_plausibility("all")
     with reporting(settings.json) as report:
+        _check_plausibility("all")
+        check_writable(settings.out)
         frames = open_fleet(settings.root, settings.split, settings.name)
         row = score_folder(settings.predictions, frames, model=settings.model, split=settings.split)
         report({"predictions": settings.predictions, "rows": [row], **_write(settings.out, [row])})
@@ -117,9 +123,20 @@ def score_fleet(settings: ScoreSettings) -> Row:
 
 
 def chosen_metrics(names: Sequence[str] | str) -> tuple[Metric, ...]:
-    """Metrics by name; ``all`` is every one."""
-    wanted = [names] if isinstance(names, str) else names
+    """Metrics by name, in a list or with commas between them; ``all`` is every one.
+
+    Raises:
+        DataError: no metric of that name.
+    """
+    wanted = _names(names)
+    for name in wanted:
+        if name not in (*METRICS, "all"):
+            raise DataError("test", "eval", name, f"all, or one or more of {', '.join(METRICS)}")
     return METRICS if "all" in wanted else tuple(m for m in METRICS if m in wanted)
+
+
+def _names(names: Sequence[str] | str) -> list[str]:
+    return [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
 
 
 def _check_plausibility(names: Sequence[str] | str) -> None:
@@ -128,9 +145,9 @@ def _check_plausibility(names: Sequence[str] | str) -> None:
         try:
             require("plausibility", "adapt")
         except MissingPackage as error:
-            if "all" not in ([names] if isinstance(names, str) else names):
+            if "all" not in _names(names):
                 raise
-            print(f"left out: {error}")
+            print(f"left out: {error}", file=sys.stderr)
 
 
 def _evaluate(settings: TestSettings, checkpoint: Path, frames: FrameSource) -> Row:

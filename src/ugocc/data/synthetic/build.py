@@ -173,7 +173,8 @@ def _keep_or_clear(root: Path, file: Path, wanted: dict[str, Any], force: bool) 
         return
     if not force:
         name, found, expected = difference
-        raise DataError(file, name, found, f"{expected} (--force true renders the fleets anew)")
+        anew = "--force true, or --fleets.force true of demo, renders the fleets anew"
+        raise DataError(file, name, found, f"{expected} ({anew})")
     file.unlink()
     for folder in (root / ".building", *(root / fleet for fleet in FLEETS)):
         shutil.rmtree(folder, ignore_errors=True)
