@@ -133,7 +133,8 @@ def test_the_line_about_an_error_says_its_cause() -> None:
 @pytest.mark.parametrize(("resumes", "after"), [(False, ""), (True, "; the same command continues where it stopped")])
 def test_an_interrupted_command_says_so(resumes: bool, after: str) -> None:
     code = (
-        "import sys, time; from ugocc import cli, verbs;"
+        "import signal, sys, time; from ugocc import cli, verbs;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"  # whatever started the tests may ignore it
         "verbs.VERBS['models'] = verbs.Verb(lambda a, t: (print('ready', flush=True), time.sleep(60)), '', '', '', "
         f"{resumes});"
         "sys.exit(cli.main(['models']))"
