@@ -21,6 +21,12 @@ class Inner:
 
 
 @dataclass(frozen=True)
+class Many:
+    roots: tuple[Path, ...] = ()
+    """Folders."""
+
+
+@dataclass(frozen=True)
 class Outer:
     inner: Inner = field(default_factory=Inner)
     """Inner settings."""
@@ -69,6 +75,14 @@ def test_a_mistyped_option_is_told_the_nearest_and_a_switch_of_any_depth_may_sta
     assert parse_settings(Outer, ["--inner.on"]).inner.on
     assert parse_settings(Outer, ["--inner.on", "--kind", "b"]) == Outer(Inner(on=True), "b")
     assert not parse_settings(Outer, ["--inner.on", "false"]).inner.on
+
+
+def test_a_list_may_go_without_brackets() -> None:
+    wanted = Outer(Inner(lower=(-1.0, 2.0)))
+    for words in (["--inner.lower", "-1,2"], ["--inner.lower=-1,2"], ["--inner.lower", "[-1, 2]"]):
+        assert parse_settings(Outer, words) == wanted
+    assert parse_settings(Many, ["--roots", "a/b"]) == Many((Path("a/b"),))
+    assert parse_settings(Many, ["--roots", "a/b,c"]) == parse_settings(Many, ["--roots=[a/b,c]"])
 
 
 def test_plain_values_build_the_same_settings() -> None:

@@ -50,7 +50,7 @@ def settings_parser(kind: type[Any], defaults: dict[str, Any] | None = None, **k
 def parse_settings(kind: type[T], argv: Sequence[str], defaults: dict[str, Any] | None = None, **kwargs: Any) -> T:
     """Settings from command-line words such as ``--config recipe.yaml --optim.steps 500``.
 
-    A switch may be named alone: ``--json`` is ``--json true``.
+    A switch may be named alone: ``--json`` is ``--json true``. A list may go without brackets: ``--seeds 0,1``.
 
     Raises:
         DataError: a recipe key that does not exist, or a value of the wrong type.
@@ -59,7 +59,7 @@ def parse_settings(kind: type[T], argv: Sequence[str], defaults: dict[str, Any] 
         check_keys(kind, read_recipe(path), path)
     parser = settings_parser(kind, defaults, **kwargs)
     try:
-        parsed = parser.parse_args(_with_switches(kind, argv))
+        parsed = parser.parse_args(_with_lists(kind, _with_switches(kind, argv)))
     except ArgumentError as error:
         raise DataError("command line", "option", str(error), _nearest_option(parser, str(error))) from error
     values = vars(parser.instantiate(parsed))
@@ -149,7 +149,7 @@ def chosen(argv: Sequence[str], key: str, default: str) -> str:
 
 def _with_switches(kind: type[Any], argv: Sequence[str]) -> list[str]:
     """The words, with ``true`` after every switch that is named alone."""
-    switches = set(_switches(kind))
+    switches = {name for name, hint in _options(kind) if hint is bool}
     words: list[str] = []
     for word, following in zip_longest(argv, argv[1:], fillvalue="--"):
         words.append(word)
@@ -158,13 +158,27 @@ def _with_switches(kind: type[Any], argv: Sequence[str]) -> list[str]:
     return words
 
 
-def _switches(kind: type[Any], prefix: str = "--") -> Iterator[str]:
-    """Options that are true or false, those of nested settings included."""
+def _with_lists(kind: type[Any], argv: Sequence[str]) -> list[str]:
+    """The words, with brackets around the values of lists that have none."""
+    lists = {name for name, hint in _options(kind) if typing.get_origin(hint) is tuple}
+    words: list[str] = []
+    for word in argv:
+        name, equals, value = word.partition("=")
+        if words and words[-1] in lists and not word.startswith(("[", "--")):
+            word = f"[{word}]"
+        elif equals and name in lists and not value.startswith("["):
+            word = f"{name}=[{value}]"
+        words.append(word)
+    return words
+
+
+def _options(kind: type[Any], prefix: str = "--") -> Iterator[tuple[str, Any]]:
+    """Options and what they are, those of nested settings included."""
     for name, hint in typing.get_type_hints(kind).items():
-        if hint is bool:
-            yield f"{prefix}{name}"
-        elif dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            yield from _switches(hint, f"{prefix}{name}.")
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            yield from _options(hint, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", hint
 
 
 def _dataclasses_in(hint: Any) -> list[type[Any]]:
