@@ -330,17 +330,17 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "x, y and z",
     ),
     "lidar file": (
-        {"lidar": {"points": "p.pcd", "ego_T_lidar": np.eye(4).tolist()}},
+        with_points("p.pcd"),
         "lidar.points",
         ".bin, .npy, .npz",
     ),
     "points of five": (
-        {"lidar": {"points": "five.bin", "ego_T_lidar": np.eye(4).tolist()}},
+        with_points("five.bin"),
         "columns",
         "4 columns: x, y, z, intensity",
     ),
     "points that are none": (
-        {"lidar": {"points": "nan.bin", "ego_T_lidar": np.eye(4).tolist()}},
+        with_points("nan.bin"),
         "points",
         "metres",
     ),
@@ -350,17 +350,17 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "one per point",
     ),
     "half a number": (
-        {"lidar": {"points": "cut.bin", "ego_T_lidar": np.eye(4).tolist()}},
+        with_points("cut.bin"),
         "columns",
         "float32 in 4 columns",
     ),
     "words for points": (
-        {"lidar": {"points": "text.npy", "ego_T_lidar": np.eye(4).tolist()}},
+        with_points("text.npy"),
         "points",
         "real numbers",
     ),
     "an npy called npz": (
-        {"lidar": {"points": "npy.npz", "ego_T_lidar": np.eye(4).tolist()}},
+        with_points("npy.npz"),
         "points",
         "an npz file with the key points",
     ),
