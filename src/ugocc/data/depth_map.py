@@ -38,7 +38,8 @@ def lidar_points_in_camera(
     in_camera = in_camera[(in_camera[:, 2] >= nearest) & (in_camera[:, 2] <= farthest)]
     pixels, depth = project(in_camera, intrinsics)
     # A pixel reaches half a pixel around its centre.
-    inside = ((pixels >= -0.5) & (pixels < (width - 0.5, height - 0.5))).all(axis=1)
+    u, v = pixels[:, 0], pixels[:, 1]
+    inside = (u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)
     return np.column_stack([pixels[inside], depth[inside]]).astype(np.float32)
 
 

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
-from ugocc.evaluation.ray_cast import OUTSIDE, first_hits
+from ugocc.evaluation.ray_cast import first_hits
 from ugocc.geometry.grid import OCC3D_GRID, VoxelGrid
 from ugocc.labels import FREE, NUM_CLASSES, UNKNOWN
 
@@ -96,16 +96,16 @@ class RayIoU(Metric):
         truth = np.where(label == UNKNOWN, _NO_TRUTH, label).astype(np.uint8)
         cells = (origins - self.grid.lower) / self.grid.voxel_size
         true, guess = first_hits((truth, pred.astype(np.uint8)), cells, self._rays, FREE)
-        counts = true.value < FREE
-        true_class, guess_class = true.value[counts], guess.value[counts]
-        error = self.grid.voxel_size * np.abs(true.depth[counts] - guess.depth[counts])
-        agree = true_class == guess_class
-        found = guess_class[guess_class != OUTSIDE]
-        self.truths += torch.from_numpy(np.bincount(true_class, minlength=FREE)).to(self.truths)
-        self.guesses += torch.from_numpy(np.bincount(found, minlength=FREE)).to(self.guesses)
-        for row, threshold in enumerate(THRESHOLDS):
-            hits = np.bincount(true_class[agree & (error < threshold)], minlength=FREE)
-            self.hits[row] += torch.from_numpy(hits).to(self.hits)
+        with np.errstate(invalid="ignore"):  # infinite minus infinite, where neither meets anything
+            error = self.grid.voxel_size * np.abs(true.depth - guess.depth)
+        # One count of all: 16 values of truth, 16 of the guess, and 4 numbers of thresholds that are missed.
+        missed = sum(error >= threshold for threshold in THRESHOLDS)
+        kind = (true.value.astype(np.int64) << 6) + (guess.value << 2) + missed
+        counts = torch.from_numpy(np.bincount(kind, minlength=1 << 10).reshape(16, 16, 4)[:FREE]).to(self.hits)
+        agree = counts.diagonal()[:, :FREE]  # (4, 9)
+        self.truths += counts.sum(dim=(1, 2))
+        self.guesses += counts.sum(dim=(0, 2))[:FREE]
+        self.hits += agree[: len(THRESHOLDS)].cumsum(dim=0)
 
     def per_class(self) -> NDArray[np.float64]:
         """(3, 9) percent at every threshold for the classes 0-8; NaN for a class no counted ray meets.

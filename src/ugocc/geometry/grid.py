@@ -33,8 +33,9 @@ class VoxelGrid:
     def index(self, points: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Cell of each point (..., 3): floor((p - lower) / size) as int64 (..., 3), and whether it is inside."""
         cell = np.floor((np.asarray(points, dtype=np.float64) - self.lower) / self.voxel_size).astype(np.int64)
-        inside = np.logical_and(cell >= 0, cell < np.asarray(self.shape)).all(axis=-1)
-        return cell, np.asarray(inside)
+        within = np.logical_and(cell >= 0, cell < np.asarray(self.shape))
+        # Three whole masks are joined much faster than the short last axis is reduced.
+        return cell, np.asarray(within[..., 0] & within[..., 1] & within[..., 2])
 
     def coarsened(self, factor: int) -> VoxelGrid:
         """The grid over the same box with voxels ``factor`` times as large."""
