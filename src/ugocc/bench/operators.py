@@ -73,7 +73,7 @@ def measure_operators(size: str, device: torch.device, runs: int, seconds: float
 
 def measure_scoring(size: str, device: torch.device, runs: int, seconds: float) -> dict[str, Timing]:
     """Milliseconds of evaluating one frame: the prediction, and every metric."""
-    settings = model_settings("ugocc-2d", size)
+    settings = model_settings("ugocc", size)
     torch.manual_seed(0)
     model = build_model(settings).to(device).eval()
     pair = example_pair(settings.input, device)
