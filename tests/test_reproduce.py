@@ -87,6 +87,7 @@ def test_results_of_other_settings_are_not_taken_for_its_own(reproduced: Path, t
         ({"steps": (1, 1, 2)}, "steps: found 3, expected 4"),
         ({"split": "test"}, "split: found val"),
         ({"size": "laptop"}, "model: found .*-debug, expected .*-laptop"),
+        ({"adapted_once": ("flashoc",)}, "adapted_once: found flashoc, expected names of models"),
     ):
         with pytest.raises(DataError, match=field):
             reproduce(replace(settings, **change))

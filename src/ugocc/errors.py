@@ -26,6 +26,12 @@ class DataError(ValueError):
         return type(self), (self.where, self.field, self.found, self.expected)
 
 
+def first_line(error: BaseException) -> str:
+    """What a library says is wrong, in one line; the name of its error where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 class Said(str):
     """What messages call something: with the line of a manifest, say. What is kept of a frame does not depend on it."""
 

@@ -91,9 +91,12 @@ def reproduce(settings: ReproduceSettings) -> list[Row]:
     """
     with reporting(settings.json) as report:
         everything = jobs(settings)
-        for name in settings.adapted:
-            if name not in settings.models and settings.adapted != ReproduceSettings.adapted:
-                raise DataError("reproduce", "adapted", name, f"names of models: {', '.join(settings.models)}")
+        for option in ("adapted", "adapted_once"):
+            names = getattr(settings, option)
+            # What is adapted by default may be left out of the models by a caller who names other ones.
+            unknown = [] if names == getattr(ReproduceSettings, option) else set(names) - set(settings.models)
+            for name in sorted(unknown):
+                raise DataError("reproduce", option, name, f"names of models: {', '.join(settings.models)}")
         for model in settings.models:
             check_names(ablation(settings, model))
         data = {name: data_digest(settings.fleets / name) for name in fleets(settings)}

@@ -181,6 +181,11 @@ def test_wrong_options_and_broken_folders_are_named(exported: Path, checkpoint: 
     (broken / "export.json").write_text(json.dumps(about))
     with pytest.raises(DataError, match="no such file"):
         open_model(broken)
+    whole = (exported / about["graph"]).read_bytes()
+    (broken / about["graph"]).write_bytes(whole[: len(whole) // 2])
+    for runtime in ("onnxruntime", "openvino"):
+        with pytest.raises(DataError, match="a whole graph"):
+            ExportedModel(broken, runtime)
 
 
 def test_network_of_ours_is_opened_as_before(checkpoint: Path):

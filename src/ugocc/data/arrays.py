@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from ugocc.errors import DataError
+from ugocc.errors import DataError, first_line
 
 BROKEN = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error)
 """What numpy raises on a file that is damaged, or holds objects."""
@@ -40,7 +40,7 @@ def read_npz(path: Path, keys: tuple[str, ...], shape: tuple[int, ...]) -> dict[
     except BROKEN as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(path, "file", str(error).splitlines()[0], "an undamaged npz file of plain arrays") from None
+        raise DataError(path, "file", first_line(error), "an undamaged npz file of plain arrays") from None
     for key, array in arrays.items():
         if array.shape != shape:
             raise DataError(path, key, f"shape {array.shape}", f"shape {shape}")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ugocc.data.arrays import BROKEN, as_labels, as_mask, npz_of, read_npz
 from ugocc.data.frame import OccupancyLabel
 from ugocc.data.images import decode_image, decode_png, read_bytes
-from ugocc.errors import DataError
+from ugocc.errors import DataError, first_line
 from ugocc.geometry.grid import OCC3D_GRID
 from ugocc.labels import NUM_CLASSES, UNKNOWN
 
@@ -83,7 +83,7 @@ def _load(path: Path, said: str, key: str) -> NDArray[Any]:
         return np.asarray(npz_of(stored)[key] if path.suffix == ".npz" else stored)
     except (KeyError, *BROKEN) as error:
         kind = f"an npz file with the key {key}" if path.suffix == ".npz" else "an npy file"
-        raise DataError(said, key, str(error).splitlines()[0], kind) from None
+        raise DataError(said, key, first_line(error), kind) from None
 
 
 def read_point_labels(path: Path, points: partial[NDArray[np.float32]]) -> NDArray[np.uint8]:

@@ -26,7 +26,7 @@ from ugocc.data.fleet_files import (
 )
 from ugocc.data.frame import Box, CameraView, Frame, LidarSweep
 from ugocc.data.images import read_bytes
-from ugocc.errors import DataError, Said
+from ugocc.errors import DataError, Said, first_line
 from ugocc.extras import require
 from ugocc.geometry.camera import FISHEYE
 from ugocc.geometry.rigid import Matrix
@@ -144,7 +144,7 @@ def _texts(manifest: Path) -> list[tuple[int, str]]:
             try:
                 rows = file.read(use_threads=False).to_pylist()
             except (ValueError, OSError) as error:  # Arrow's errors are of the first kind
-                found = str(error).strip().splitlines()[0]
+                found = first_line(error)
                 raise DataError(manifest, "content", found, "an undamaged Parquet file") from None
         return [(i, json.dumps(row, default=str)) for i, row in enumerate(rows, start=1)]
     try:

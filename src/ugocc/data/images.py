@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from ugocc.errors import DataError
+from ugocc.errors import DataError, first_line
 
 _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = b"\xff\xd8", b"\xff\xd9", 0xDA
 
@@ -61,7 +61,7 @@ def decode_image(
     except DataError:
         raise
     except (OSError, ValueError, RuntimeError, SyntaxError) as error:
-        raise DataError(where, "image", f"{len(data)} bytes: {_first_line(error)}", "a whole picture") from error
+        raise DataError(where, "image", f"{len(data)} bytes: {first_line(error)}", "a whole picture") from error
     return _checked_size(pixels, where, "image", size)
 
 
@@ -104,7 +104,7 @@ def decode_png(
         with Image.open(io.BytesIO(data)) as picture:
             mode, values = picture.mode, np.array(picture)
     except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(where, "map", f"{len(data)} bytes: {_first_line(error)}", "a whole PNG picture") from error
+        raise DataError(where, "map", f"{len(data)} bytes: {first_line(error)}", "a whole PNG picture") from error
     if mode not in ("1", "L", "P", "I", "I;16"):
         raise DataError(where, "map", f"a picture of mode {mode}", "one channel of up to 16 bits")
     # Pillow reads one bit as bool, and widens 16-bit PNGs to 32 bits ("I") in some releases.
@@ -142,10 +142,6 @@ def _check_jpeg_is_whole(data: bytes) -> None:
     # Padding, a second picture or an encoder's own notes may follow; not the end of this picture.
     if _END_OF_IMAGE in rest and not rest.lstrip(b"\0\xff").startswith(_START_OF_IMAGE[1:]):
         raise ValueError(f"corrupt: the picture ends at byte {end}")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _checked_size(pixels: NDArray[Any], where: object, field: str, size: tuple[int, int] | None) -> NDArray[Any]:

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ugocc.errors import DataError
+from ugocc.errors import DataError, first_line
 
 KEY = "key."
 """What the names of columns begin with that say what a row is of."""
@@ -47,7 +47,7 @@ def open_parquet(path: Path, columns: tuple[str, ...]) -> pq.ParquetFile:
     except FileNotFoundError:
         raise DataError(path, "file", "nothing there", "a Parquet file") from None
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(path, "file", str(error).strip().splitlines()[0], "a readable Parquet file") from None
+        raise DataError(path, "file", first_line(error), "a readable Parquet file") from None
     present = file.schema_arrow.names
     for column in columns:
         if column not in present:
@@ -66,7 +66,7 @@ def read_columns(path: Path, columns: tuple[str, ...]) -> dict[str, list[Any]]:
         try:
             table = file.read(columns=list(columns), use_threads=False)
         except (pa.ArrowInvalid, OSError) as error:
-            raise DataError(path, "content", str(error).strip().splitlines()[0], "an undamaged Parquet file") from None
+            raise DataError(path, "content", first_line(error), "an undamaged Parquet file") from None
     for key in (name for name in columns if name.startswith(KEY) and table.column(name).null_count):
         row = table.column(key).is_null().to_pylist().index(True)
         raise DataError(f"{path}, row {row}", key, "nothing", "a value")

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import get_model, list_models, segmentation
 
-from ugocc.errors import DataError
+from ugocc.errors import DataError, first_line
 from ugocc.extras import require
 
 MEAN: Final = (0.485, 0.456, 0.406)
@@ -131,8 +131,8 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     try:
         found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(path, "network", f"unreadable ({reason})", "a file of weights and nothing else") from error
+        found = f"unreadable ({first_line(error)})"
+        raise DataError(path, "network", found, "a file of weights and nothing else") from error
     for wrapping in ("state_dict", "model_state", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(wrapping), Mapping):
             found = found[wrapping]
@@ -148,7 +148,7 @@ def _onnx(path: Path) -> Segmenter:
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no other base
-        raise DataError(path, "network", f"unreadable ({str(error).splitlines()[0]})", "an ONNX network") from error
+        raise DataError(path, "network", f"unreadable ({first_line(error)})", "an ONNX network") from error
     entry, out = session.get_inputs()[0], session.get_outputs()[0]
     if len(session.get_inputs()) != 1 or len(entry.shape) != 4 or entry.shape[1] != 3 or entry.type != "tensor(float)":
         raise DataError(path, "input", f"{entry.type} {entry.shape}", "one float picture (1, 3, rows, columns)")
@@ -173,7 +173,7 @@ def _tflite(path: Path) -> Segmenter:
         network = interpreter.Interpreter(str(path))
         network.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise DataError(path, "network", f"unreadable ({str(error).splitlines()[0]})", "a TFLite network") from error
+        raise DataError(path, "network", f"unreadable ({first_line(error)})", "a TFLite network") from error
     entry, out = network.get_input_details()[0], network.get_output_details()[0]
     shape, quantised = tuple(entry["shape"].tolist()), entry["dtype"] is np.uint8
     if len(shape) != 4 or shape[3] != 3 or entry["dtype"] not in (np.uint8, np.float32):

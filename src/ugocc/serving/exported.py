@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from ugocc.config import build_settings
 from ugocc.data.batch import Batch
-from ugocc.errors import DataError
+from ugocc.errors import DataError, first_line
 from ugocc.extras import require
 from ugocc.models.assemble import OccupancyModel, build_model
 from ugocc.models.cameras import real_cameras
@@ -165,6 +166,15 @@ def _check_rig(batch: Batch, rig: Mapping[str, Tensor]) -> None:
             )
 
 
+@contextmanager
+def _whole(graph: Path) -> Iterator[None]:
+    """What a runtime raises of a graph that it cannot read (each has errors of its own) as a DataError."""
+    try:
+        yield
+    except Exception as error:
+        raise DataError(graph, "graph", first_line(error), "a whole graph that `ugocc export` wrote") from error
+
+
 def _onnxruntime(graph: Path, precision: GraphPrecision, threads: int) -> Run:
     require(graph, "export", "onnxruntime")
     import onnxruntime
@@ -174,7 +184,8 @@ def _onnxruntime(graph: Path, precision: GraphPrecision, threads: int) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    with _whole(graph):
+        session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     names = {given.name for given in session.get_inputs()}
 
     def run(feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
@@ -191,7 +202,8 @@ def _openvino(graph: Path, precision: GraphPrecision, threads: int) -> Run:
     hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
     # By itself OpenVINO computes in bfloat16 wherever the processor can.
     options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
-    compiled = openvino.Core().compile_model(str(graph), "CPU", options)
+    with _whole(graph):
+        compiled = openvino.Core().compile_model(str(graph), "CPU", options)
     names = {name for given in compiled.inputs for name in given.names}
 
     def run(feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
