@@ -34,6 +34,7 @@ from ugocc.training.chain import source_alone, stage_one, stage_two
 from ugocc.training.checkpoint import load_model, read_card, save_model
 from ugocc.training.moments import MomentDataset, Pair, PairDataset, join_pairs
 from ugocc.training.stages import (
+    adapt_recipe,
     best_candidate,
     candidate_steps,
     parse_adapt_recipe,
@@ -89,6 +90,14 @@ def test_what_is_switched_off_is_off_in_every_stage(tiny_fleets: Path, tmp_path:
     for stage in (stage_one(recipe, tmp_path), stage_two(recipe, None, tmp_path)):
         assert (stage.depth_loss, stage.semantic_loss) == (recipe.depth_loss, recipe.semantic_loss)
     assert stage.strong_view == recipe.strong_view
+
+
+@pytest.mark.parametrize(("size", "usual"), [("full", 3e-5), ("laptop", 5e-4)])
+def test_pretraining_in_the_chain_has_its_own_rate_and_follows_that_of_the_adaptation(size: str, usual: float) -> None:
+    recipe = adapt_recipe("ugocc", size)
+    assert stage_two(recipe, None, Path("run")).optim.lr == usual == pretrain_recipe("ugocc", size).optim.lr
+    slower = replace(recipe, optim=replace(recipe.optim, lr=recipe.optim.lr / 2))
+    assert stage_two(slower, None, Path("run")).optim.lr == usual / 2
 
 
 def test_several_pairs_a_step_and_several_re_rendered_samples_of_each(tiny_fleets: Path, tmp_path: Path) -> None:

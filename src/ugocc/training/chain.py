@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ugocc.training.adapt_settings import AdaptRecipe
 from ugocc.training.source import source_recipe
-from ugocc.training.stages import check_adapts, pretrain_recipe, source_stage, train_adapt
+from ugocc.training.stages import adapt_recipe, check_adapts, pretrain_recipe, source_stage, train_adapt
 
 
 def adapt(recipe: AdaptRecipe) -> Path:
@@ -63,6 +63,7 @@ def source_alone(recipe: AdaptRecipe, folder: Path) -> AdaptRecipe:
 def stage_two(recipe: AdaptRecipe, start: Path | None, folder: Path) -> AdaptRecipe:
     """Pretraining between the two, on the same fleets; what was learned of the source's volumes is kept in mind."""
     stage = pretrain_recipe(recipe.model.name, recipe.model.size)
+    usual = adapt_recipe(recipe.model.name, recipe.model.size).optim.lr
     return replace(
         stage,
         start=start,
@@ -82,7 +83,7 @@ def stage_two(recipe: AdaptRecipe, start: Path | None, folder: Path) -> AdaptRec
             stage.optim,
             steps=recipe.earlier.pretrain_steps,
             batch_size=recipe.optim.batch_size,
-            lr=recipe.optim.lr,
+            lr=stage.optim.lr * (recipe.optim.lr / usual),  # a rate that is changed is that of both stages
             final=1.0,
         ),
         run=replace(recipe.run, folder=folder),
