@@ -13,6 +13,7 @@ from ugocc.geometry.grid import VoxelGrid
 from ugocc.labels import UNKNOWN
 from ugocc.serving.predictor import Predictor
 from ugocc.training.statistics import spaced
+from ugocc.viz.pictures import rig_rows
 from ugocc.viz.report.scenes import AFTER, BAR, BEFORE, TRUTH, Moment, Scene, Shown
 
 MOMENTS: Final = 10
@@ -86,4 +87,6 @@ def _moment(frame: Frame, predictors: dict[str, Predictor], grid: VoxelGrid, lab
         seen = label.camera_mask & (label.semantics != UNKNOWN)
     else:
         seen = next(iter(predictors.values())).in_pictures(frame)
-    return Moment(frame.token, [(camera.name, camera.image()) for camera in frame.cameras], volumes, seen)
+    rows = rig_rows([camera.name for camera in frame.cameras])
+    cameras = [frame.cameras[i] for row in rows for i in row]
+    return Moment(frame.token, [(camera.name, camera.image()) for camera in cameras], volumes, seen)

@@ -46,7 +46,7 @@ class Moment:
     name: str
     """Above the images."""
     images: Sequence[tuple[str, Picture]]
-    """Name and (H, W, 3) picture of every camera."""
+    """Name and (H, W, 3) picture of every camera, in the order in which they are shown."""
     volumes: dict[str, Volume]
     """(X, Y, Z) classes by key; 255 is unknown."""
     seen: NDArray[np.bool_] | None = None
