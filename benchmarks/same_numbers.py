@@ -10,7 +10,8 @@ of every network; all stages of a short adaptation with its votes and label-free
 equal to the last bit. Training is in the precision that this processor is quick in, whatever either code would take by
 itself. Where adaptations differ, what learns from the source's labels alone is compared as well. With ``--carry``,
 result files of the code before are then marked as of the code now; each says so (``same_numbers``), keeps the commit it
-was trained at, and no figure is touched.
+was trained at, and no figure is touched. With ``--kept`` a folder keeps what each code has made, so that the next
+comparison runs the new code alone. Such outcomes are those of a machine and its libraries: on others, make them anew.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ def main() -> None:
     parser.add_argument("--before", required=True, help="commit to compare the working tree with")
     parser.add_argument("--fleets", type=Path, default=Path("data/embedded"), help="folder of the embedded fleets")
     parser.add_argument("--carry", type=Path, nargs="*", default=[], help="folders whose result files are marked")
+    parser.add_argument("--kept", type=Path, help="folder that keeps what a code has made: it is not made again")
     parser.add_argument("--probe", choices=KINDS, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--precision", help=argparse.SUPPRESS)
@@ -72,6 +74,8 @@ def main() -> None:
         return
     from ugocc.devices import precision_of  # the code before may lack it
 
+    if options.kept:
+        options.kept.mkdir(parents=True, exist_ok=True)
     precision = precision_of("auto", "cpu")
     root = Path(__file__).resolve().parent.parent
     with tempfile.TemporaryDirectory() as folder:
@@ -88,7 +92,8 @@ def main() -> None:
                 print(f"{kind}: the same code")
                 same.add(kind)
                 continue
-            made = probe(trees, kind, options.fleets.resolve(), Path(folder), precision)
+            kept = {name: (options.kept or Path(folder)) / f"{kind}-{digests[name]}-{precision}.json" for name in trees}
+            made = probe(trees, kind, options.fleets.resolve(), kept, precision)
             before, now = made["before"], made["now"]
             differ = [key for key in now | before if now.get(key) != before.get(key)]
             print(f"{kind}: {len(now)} outcomes, {len(differ)} differ {', '.join(differ)}", flush=True)
@@ -100,23 +105,24 @@ def main() -> None:
                 carry([f for f in files if kind != "alone" or made_alone(f)], digests["now"], about)
 
 
-def probe(trees: dict[str, Path], kind: str, fleets: Path, folder: Path, precision: str) -> dict[str, dict[str, str]]:
-    """What each code makes, both at the same time, each on one thread."""
+def probe(
+    trees: dict[str, Path], kind: str, fleets: Path, kept: dict[str, Path], precision: str
+) -> dict[str, dict[str, str]]:
+    """What each code makes, both at the same time, each on one thread; what is kept already is not made again."""
     running = {}
     for name, tree in trees.items():
-        out = folder / f"{kind}-{name}.json"
-        words = ["--before", "-", "--probe", kind, "--fleets", str(fleets), "--out", str(out), "--precision", precision]
-        environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen([sys.executable, __file__, *words], env=environment, stdout=subprocess.DEVNULL)
-        running[name] = (process, out)
-    made = {}
-    for name, (process, out) in running.items():
+        if not kept[name].is_file():
+            out = str(kept[name])
+            words = ["--before", "-", "--probe", kind, "--fleets", str(fleets), "--out", out, "--precision", precision]
+            environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
+            command = [sys.executable, __file__, *words]
+            running[name] = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    for name, process in running.items():
         if process.wait():
-            for other, _ in running.values():
+            for other in running.values():
                 other.kill()
             raise DataError(trees[name], "probe", f"exit status {process.returncode}", "0: see what it printed")
-        made[name] = json.loads(out.read_text(encoding="utf-8"))
-    return made
+    return {name: json.loads(file.read_text(encoding="utf-8")) for name, file in kept.items()}
 
 
 def supervised(fleets: Path, folder: Path, precision: Any) -> Iterator[tuple[str, str]]:

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
+
+Array = NDArray[np.float64]
 
 MEASURES: Final = ("abs_rel", "sq_rel", "rmse", "rmse_log", "delta1", "delta2", "delta3")
 """Relative error, squared relative error (m), root mean squared error (m) and of the logarithm, and the share of
@@ -54,15 +58,17 @@ class DepthMetrics(Metric):
         counts = (true >= self.nearest) & (true <= self.farthest)
         if mask is not None:
             counts &= mask.reshape(counts.shape)
-        pixels = [n for n in counts.flatten(1).sum(dim=1).tolist() if n]
-        if not pixels:
+        pixels = counts.flatten(1).sum(dim=1).cpu().numpy()
+        pixels = pixels[pixels > 0]
+        if not len(pixels):
             return
         place = counts.flatten().nonzero()[:, 0]
-        g, t = guess.flatten()[place].double(), true.flatten()[place].double()
-        medians = [[part.median() for part in values.split(pixels)] for values in (t, g)]
-        of_true, of_guess = (torch.stack(each) for each in medians)
-        factors = (of_true / of_guess.clamp(min=1e-6)).repeat_interleave(torch.tensor(pixels, device=g.device))
-        self.sums += self._errors(torch.stack([g, g * factors]), t, pixels)
+        g, t = (values.flatten()[place].cpu().numpy() for values in (guess, true))
+        ends = pixels.cumsum()[:-1]
+        of_true, of_guess = (np.array([_median(part) for part in np.split(v, ends)], np.float64) for v in (t, g))
+        factors = (of_true / of_guess.clip(min=1e-6)).repeat(pixels)
+        g, t = g.astype(np.float64), t.astype(np.float64)
+        self.sums += torch.from_numpy(self._errors(np.stack([g, g * factors]), t, pixels)).to(self.sums)
         self.images += len(pixels)
 
     def compute(self) -> dict[str, float]:
@@ -74,18 +80,26 @@ class DepthMetrics(Metric):
             for name, value in zip(MEASURES, row, strict=True)
         }
 
-    def _errors(self, guess: Tensor, true: Tensor, pixels: list[int]) -> Tensor:
+    def _errors(self, guess: Array, true: Array, pixels: NDArray[np.int64]) -> Array:
         """(2, 7) sums over images of two kinds of guesses (2, M) at truths (M,), so many pixels of each image."""
-        guess = guess.clamp(self.nearest, self.farthest)
+        guess = guess.clip(self.nearest, self.farthest)
         difference = guess - true
-        ratio = torch.maximum(guess / true, true / guess)
-        errors = [
-            difference.abs() / true,
-            difference.square() / true,
-            difference.square(),
-            (guess.log() - true.log()).square(),
-            *((ratio < 1.25**power).double() for power in (1, 2, 3)),
-        ]
-        means = [torch.stack([part.mean(dim=1) for part in error.split(pixels, dim=1)]) for error in errors]
-        means[2:4] = [mean.sqrt() for mean in means[2:4]]
-        return torch.stack([mean.sum(dim=0) for mean in means], dim=1)
+        ratio = np.maximum(guess / true, true / guess)
+        errors = np.stack(
+            [
+                np.abs(difference) / true,
+                difference**2 / true,
+                difference**2,
+                (np.log(guess) - np.log(true)) ** 2,
+                *(ratio < 1.25**power for power in (1, 2, 3)),
+            ]
+        )
+        means = np.add.reduceat(errors, pixels.cumsum() - pixels, axis=2) / pixels  # (7, 2, images)
+        means[2:4] **= 0.5
+        return means.sum(axis=2).T
+
+
+def _median(values: NDArray[np.float32]) -> np.float32:
+    """The middle value, the lower of two."""
+    middle = (len(values) - 1) // 2
+    return np.partition(values, middle)[middle]

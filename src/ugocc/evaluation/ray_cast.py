@@ -1,8 +1,8 @@
 """First voxel along many rays: exact voxel traversal.
 
 Amanatides and Woo, "A fast voxel traversal algorithm for ray tracing" (Eurographics 1987). Several volumes are walked
-through together, because the path does not depend on what they hold. Ray by ray where numba is installed to compile
-that, else all rays side by side with one array entry each; both find the same numbers.
+through together, because the path does not depend on what they hold. Groups of a few rays where numba is installed to
+compile that, else all rays side by side with one array entry each; both find the same numbers.
 """
 
 from __future__ import annotations
@@ -55,23 +55,29 @@ def first_hits(
     # A rim of OUTSIDE voxels ends every ray, so that no step has to look at its index. Two volumes share a byte.
     packed = volumes[0] if len(volumes) == 1 else volumes[0] | volumes[1] << 4
     content = np.pad(packed, 1, constant_values=OUTSIDE if len(volumes) == 1 else OUTSIDE | OUTSIDE << 4)
-    cast = _one_by_one if installed("numba") else _side_by_side
+    cast = _in_groups if installed("numba") else _side_by_side
     hits = cast(content, len(volumes), np.ascontiguousarray(origins), np.ascontiguousarray(rays), free)
     for hit in hits:
         hit.depth[hit.value == OUTSIDE] = np.inf
     return hits
 
 
-def _one_by_one(
+def _in_groups(
     content: NDArray[np.uint8], volumes: int, origins: NDArray[np.float64], rays: NDArray[np.float64], free: int
 ) -> list[Hits]:
     """The compiled walk, origins shared out among as many threads as torch uses."""
     from ugocc.evaluation.ray_kernel import walk
 
+    directions = np.ascontiguousarray(rays.T) + 0.0  # -0.0 becomes 0.0
+    with np.errstate(divide="ignore"):
+        deltas = np.abs(1 / directions)
     value = np.empty((volumes, len(origins), len(rays)), np.uint8)
     depth = np.empty((volumes, len(origins), len(rays)))
     with ThreadPoolExecutor(min(torch.get_num_threads(), len(origins))) as pool:
-        jobs = [pool.submit(walk, content, o, rays, free, value[:, k], depth[:, k]) for k, o in enumerate(origins)]
+        jobs = [
+            pool.submit(walk, content, origin, directions, deltas, free, value[:, k], depth[:, k])
+            for k, origin in enumerate(origins)
+        ]
         for job in jobs:
             job.result()
     return [Hits(value[i].ravel(), depth[i].ravel()) for i in range(volumes)]

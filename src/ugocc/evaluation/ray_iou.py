@@ -99,8 +99,10 @@ class RayIoU(Metric):
         with np.errstate(invalid="ignore"):  # infinite minus infinite, where neither meets anything
             error = self.grid.voxel_size * np.abs(true.depth - guess.depth)
         # One count of all: 16 values of truth, 16 of the guess, and 4 numbers of thresholds that are missed.
-        missed = sum(error >= threshold for threshold in THRESHOLDS)
-        kind = (true.value.astype(np.int64) << 6) + (guess.value << 2) + missed
+        missed = np.zeros(error.shape, np.uint8)
+        for threshold in THRESHOLDS:
+            missed += error >= threshold
+        kind = (true.value.astype(np.uint16) << 6) + (guess.value << 2) + missed
         counts = torch.from_numpy(np.bincount(kind, minlength=1 << 10).reshape(16, 16, 4)[:FREE]).to(self.hits)
         agree = counts.diagonal()[:, :FREE]  # (4, 9)
         self.truths += counts.sum(dim=(1, 2))
