@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -57,35 +58,39 @@ def _demo(argv: Sequence[str], texts: dict[str, Any]) -> None:
 
 
 def _fit(argv: Sequence[str], texts: dict[str, Any]) -> None:
-    from ugocc.last import remember
     from ugocc.training.source import parse_source_recipe, train_source
 
     recipe = parse_source_recipe(argv, **texts)
-    print(f"model: {train_source(recipe)}")
-    remember(recipe.run.folder)
+    _trained(train_source(recipe), recipe.run.folder)
 
 
 def _pretrain(argv: Sequence[str], texts: dict[str, Any]) -> None:
     from ugocc.extras import require
-    from ugocc.last import remember
     from ugocc.training.stages import parse_adapt_recipe, pretrain_recipe, train_adapt
 
     recipe = _from_a_lasting_start(parse_adapt_recipe(argv, pretrain_recipe, **texts))
     require("adaptation", "adapt")  # before fleets are opened, which may need another extra
-    print(f"model: {train_adapt(recipe)}")
-    remember(recipe.run.folder)
+    _trained(train_adapt(recipe), recipe.run.folder)
 
 
 def _adapt(argv: Sequence[str], texts: dict[str, Any]) -> None:
     from ugocc.extras import require
-    from ugocc.last import remember
     from ugocc.serving.adapt import adapt_fleet
     from ugocc.training.stages import parse_adapt_recipe
 
     recipe = _from_a_lasting_start(parse_adapt_recipe(argv, **texts))
     require("adaptation", "adapt")  # before fleets are opened, which may need another extra
-    print(f"model: {adapt_fleet(recipe)}")
-    remember(recipe.run.folder)
+    _trained(adapt_fleet(recipe), recipe.run.folder)
+
+
+def _trained(model: Path, run: Path) -> None:
+    """Say where the model is, once however many processes trained it."""
+    from ugocc.last import remember
+    from ugocc.training.fit import is_first
+
+    if is_first():
+        print(f"model: {model}")
+        remember(run)
 
 
 def _from_a_lasting_start(recipe: AdaptRecipe) -> AdaptRecipe:

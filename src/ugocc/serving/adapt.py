@@ -19,6 +19,7 @@ from ugocc.serving.report_sections import curves_section
 from ugocc.training.adapt_settings import AdaptRecipe
 from ugocc.training.chain import adapt
 from ugocc.training.checkpoint import load_model, read_card
+from ugocc.training.fit import is_first
 from ugocc.training.settings import FleetSettings
 from ugocc.training.statistics import spaced
 from ugocc.viz.report import figures
@@ -34,7 +35,7 @@ _PARTS: Final = ("agreement", "render_depth", "render_semantics", "certainty", "
 def adapt_fleet(recipe: AdaptRecipe) -> Path:
     """Adapt, write ``report.html`` unless ``run.report`` is off, and return the folder of the model."""
     model = adapt(recipe)
-    if recipe.run.report:
+    if recipe.run.report and is_first():
         print(f"report: {adapt_report(recipe, model)}")
     return model
 

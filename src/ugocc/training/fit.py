@@ -13,6 +13,7 @@ import yaml
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -134,6 +135,11 @@ def fit(
     task.train()
     trainer.fit(task, batches, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
     return trainer
+
+
+def is_first() -> bool:
+    """Whether this is the only process, or the first of those that have trained together: the one that reports."""
+    return int(rank_zero_only.rank) == 0
 
 
 def by_the_first(trainer: Trainer | None, folder: Path, work: Callable[[], object]) -> Path:

@@ -47,7 +47,9 @@ class ProgressLines(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Print if the last line is old enough."""
+        """Print if the last line is old enough; the first process speaks for all."""
+        if not trainer.is_global_zero:
+            return
         loss = trainer.callback_metrics.get("loss")
         text = f"loss {float(loss):.3f}, " if loss is not None else ""
         done, total = trainer.global_step - self._first, trainer.max_steps - self._first
