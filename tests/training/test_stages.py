@@ -394,6 +394,17 @@ def test_several_re_rendered_samples_of_a_visit_are_different_ones(tiny_fleets: 
         RigTransferSettings(samples=4)
 
 
+def test_processes_share_what_is_to_be_re_rendered(tiny_fleets: Path) -> None:
+    inputs = model_settings(NAME, "debug").input
+    frames = open_fleet(tiny_fleets / "six", "train", "six")
+    rigs = [rig_of_frame(open_fleet(tiny_fleets / "five", "train", "five")[0], inputs.height, inputs.width)]
+    data = TransferredDataset(FrameDataset(frames, inputs), rigs, RigTransferSettings(share=1.0))
+    visits = [(index, 0) for index in (2, 0, 1)]
+    shares = [list(data.fill(visits, 0, (part, 2))) for part in range(2)]
+    assert [*shares[0], *shares[1]] == list(data.fill(visits, 0)) == [0, 1, 2]
+    assert all(shares)
+
+
 def test_frames_without_lidar_are_not_re_rendered(tiny_fleets: Path, tmp_path: Path) -> None:
     inputs = _recipe(tiny_fleets, tmp_path / "run").model.input
     frames = open_fleet(tiny_fleets / "six", "train", "six")

@@ -190,8 +190,13 @@ class TransferredDataset(Dataset[Batch]):
             return turned(rig, rng.uniform(-np.pi, np.pi))
         return random_rig(turned(rig, rng.uniform(-np.pi, np.pi)), rng, self.settings.rigs)
 
-    def fill(self, visits: Iterable[tuple[int, int]], workers: int) -> DataLoader[int]:
+    def fill(self, visits: Iterable[tuple[int, int]], workers: int, part: tuple[int, int] = (0, 1)) -> DataLoader[int]:
         """A loader that, run through, has what these visits of samples show in the cache; one number per frame.
+
+        Args:
+            visits: samples (index, visit).
+            workers: processes that re-render.
+            part: which of how many parts of the frames, for processes that share the work.
 
         Raises:
             DataError: there is less room on the disk than that takes.
@@ -202,6 +207,8 @@ class TransferredDataset(Dataset[Batch]):
             if chosen:
                 numbers.setdefault(item[0], set()).update(chosen)
         wanted = [(index, sorted(versions)) for index, versions in sorted(numbers.items())]
+        which, parts = part
+        wanted = wanted[len(wanted) * which // parts : len(wanted) * (which + 1) // parts]
         if wanted and self._folder is not None:
             self.versions(*wanted[0])
             check_room(self._folder, sum(len(versions) for _, versions in wanted))

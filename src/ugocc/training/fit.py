@@ -137,9 +137,15 @@ def fit(
     return trainer
 
 
+def processes() -> tuple[int, int]:
+    """Number of this process among those that train together, and how many they are: (0, 1) until they have met."""
+    met = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if met else (0, 1)
+
+
 def is_first() -> bool:
-    """Whether this is the only process, or the first of those that have trained together: the one that reports."""
-    return int(rank_zero_only.rank) == 0
+    """Whether this is the only process, or the first of those that train together: the one that reports."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def by_the_first(trainer: Trainer | None, folder: Path, work: Callable[[], object]) -> Path:

@@ -37,7 +37,7 @@ from ugocc.progress import follow
 from ugocc.training.adapt import Adaptation
 from ugocc.training.adapt_settings import AdaptRecipe, ChoiceSettings, EarlierStages, TargetWeights
 from ugocc.training.checkpoint import load_model, load_tensors, read_card, save_model, save_weights
-from ugocc.training.fit import by_the_first, check_same_recipe, fit, loader, record_recipe
+from ugocc.training.fit import by_the_first, check_same_recipe, fit, is_first, loader, processes, record_recipe
 from ugocc.training.moments import MomentDataset, PairDataset, join_pairs
 from ugocc.training.order import PairOrder, StepOrder
 from ugocc.training.settings import FleetSettings, OptimSettings, RunSettings
@@ -159,8 +159,10 @@ def _train(task: Adaptation, source: FrameDataset, target: FrameDataset, clean_s
     of_source = StepOrder(len(source), size, run.seed)
     if recipe.rig_transfer.share and source.cache is not None:
         what = f"re-render {source.source.fleet} for the rig of {target.source.fleet}"
-        making = transferred.fill(of_source.visits(recipe.optim.steps, run.devices), os.cpu_count() or 1)
-        for _ in follow(making, what):
+        part = processes()
+        workers = (os.cpu_count() or 1) // (run.devices if part[1] > 1 else 1)
+        making = transferred.fill(of_source.visits(recipe.optim.steps, run.devices), max(1, workers), part)
+        for _ in follow(making, what) if is_first() else making:
             pass
     if recipe.start is None:
         know_cameras(task.model, (transferred[i, 0] for i in spaced(len(source), 40)))
