@@ -15,7 +15,7 @@ def test_time_left_is_told_at_the_pace_since_the_last_line(
     now = 0.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
     lines = ProgressLines("train", every=15.0)
-    trainer = SimpleNamespace(global_step=100, max_steps=400, callback_metrics={"loss": 2.5})
+    trainer = SimpleNamespace(global_step=100, max_steps=400, is_global_zero=True, callback_metrics={"loss": 2.5})
     lines.on_train_start(trainer, None)
     # The first step waits for something that is done once; then a step takes a second.
     for step, time in ((101, 300.0), (102, 301.0), (116, 315.0), (400, 599.0)):
@@ -28,6 +28,9 @@ def test_time_left_is_told_at_the_pace_since_the_last_line(
         "train: step 116/400, loss 2.500, 4:44 left",
         "train: step 400/400, loss 2.500, 0:00 left",
     ]
+    trainer.is_global_zero = False  # another process: the first speaks for all
+    lines.on_train_batch_end(trainer, None, None, None, 0)
+    assert not capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("terminal", "kind"), [(True, RichProgressBar), (False, ProgressLines)])
