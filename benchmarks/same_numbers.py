@@ -11,7 +11,8 @@ equal to the last bit. Training is in the precision that this processor is quick
 itself. Where adaptations differ, what learns from the source's labels alone is compared as well. With ``--carry``,
 result files of the code before are then marked as of the code now; each says so (``same_numbers``), keeps the commit it
 was trained at, and no figure is touched. With ``--kept`` a folder keeps what each code has made, so that the next
-comparison runs the new code alone. Such outcomes are those of a machine and its libraries: on others, make them anew.
+comparison runs the new code alone. They are those of one machine, its libraries and its fleets: make them anew where
+any of these is another.
 """
 
 from __future__ import annotations

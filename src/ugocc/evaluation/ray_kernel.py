@@ -1,8 +1,8 @@
 """The walk of :mod:`ugocc.evaluation.ray_cast` compiled with numba: the same numbers, many times faster.
 
 Sixteen neighbouring rays go side by side, a step of all at once. Their state lies in rows of sixteen, so that the
-compiler makes a step of every row out of a few wide instructions; ray by ray, half the time is lost on guesses of the
-processor about which border comes next. Rays that have met what they look for wait for their neighbours.
+compiler makes a step of every row out of a few wide instructions, and no branch depends on which border comes next.
+Rays that have met what they look for wait for their neighbours.
 """
 
 from __future__ import annotations

@@ -144,7 +144,10 @@ def processes() -> tuple[int, int]:
 
 
 def is_first() -> bool:
-    """Whether this is the only process, or the first of those that train together: the one that reports."""
+    """Whether this is the only process, or the first of those that train together: the one that reports.
+
+    By the number that Lightning knows from the launcher: it tells processes apart before they have met.
+    """
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
