@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -65,10 +66,12 @@ def _fit(argv: Sequence[str], texts: dict[str, Any]) -> None:
 
 
 def _pretrain(argv: Sequence[str], texts: dict[str, Any]) -> None:
+    from ugocc.config import chosen
     from ugocc.extras import require
     from ugocc.training.stages import parse_adapt_recipe, pretrain_recipe, train_adapt
 
-    recipe = _from_a_lasting_start(parse_adapt_recipe(argv, pretrain_recipe, **texts))
+    of_start = partial(pretrain_recipe, started=chosen(argv, "start", "null") != "null")
+    recipe = _from_a_lasting_start(parse_adapt_recipe(argv, of_start, **texts))
     require("adaptation", "adapt")  # before fleets are opened, which may need another extra
     _trained(train_adapt(recipe), recipe.run.folder)
 

@@ -126,6 +126,9 @@ def test_lidar_is_the_sources_own_without_what_the_new_camera_cannot_see(
     prepared: Prepared, rig: VirtualRig, street: Any
 ) -> None:
     views, points = source_views(prepared), lidar_returns(prepared)
+    within = rerender(prepared, rig, GRID, views=views, depths=(5.0, 20.0))
+    depths = np.concatenate([camera.lidar[:, 2] for camera in within.cameras])
+    assert 5 <= depths.min() < depths.max() <= 20
     on_street = np.concatenate([points[:: len(points) // 50], points[:1]])
     every = street.lidar()
     assert np.abs(on_street[:, None] - every[None]).max(axis=2).min(axis=1).max() < 1e-3

@@ -9,6 +9,7 @@ import pytest
 from made_frames import camera, frame
 
 from ugocc.data.commands import CheckSettings, check_fleet, oddities, read_everything
+from ugocc.data.fleet import fleet_from_frames
 from ugocc.data.frame import Frame
 from ugocc.errors import DataError
 
@@ -25,8 +26,8 @@ def _moved(metres: float, seconds: float) -> tuple[Frame, Frame]:
     before = made()
     pose = before.world_T_ego.copy()
     pose[0, 3] += metres
-    cameras = tuple(replace(view, world_T_ego=pose) for view in before.cameras)
     time = before.timestamp_us + round(seconds * 1e6)
+    cameras = tuple(replace(view, world_T_ego=pose, timestamp_us=time) for view in before.cameras)
     return before, replace(before, world_T_ego=pose, cameras=cameras, timestamp_us=time)
 
 
@@ -73,3 +74,32 @@ def test_calibrations_in_other_units_are_strange() -> None:
 
     assert ["principal point" in what for what in _look(off)] == [True]
     assert ["far from the car" in what for what in _look(far)] == [True]
+
+
+def test_a_picture_of_another_moment_without_a_pose_is_strange() -> None:
+    before, after = _moved(6.0, 0.5)
+
+    def warned(change: Callable[[Frame], Frame]) -> list[str]:
+        return [found for what, found in oddities(change(after), before) if "another moment" in what]
+
+    def late(now: Frame, seconds: float = 0.05) -> Frame:
+        front, *others = now.cameras
+        return replace(now, cameras=(replace(front, timestamp_us=now.timestamp_us + round(seconds * 1e6)), *others))
+
+    def late_with_a_pose(now: Frame) -> Frame:
+        front, *others = late(now).cameras
+        pose = now.world_T_ego.copy()
+        pose[0, 3] += 0.6
+        return replace(now, cameras=(replace(front, world_T_ego=pose), *others))
+
+    assert warned(late) == ["front, 0.050 s away, 0.6 m by then"]
+    assert warned(lambda now: late(now, 0.005)) == []
+    assert warned(late_with_a_pose) == []
+    assert not [what for what, _ in oddities(late(after), None) if "another moment" in what]
+
+
+def test_a_camera_of_the_rig_that_no_frame_has_is_strange(tmp_path: Path) -> None:
+    fleet_from_frames(tmp_path / "fleet", [made()])
+    (tmp_path / "fleet" / "fleet.json").write_text('{"name": "cars", "rig": {"frnt": {}, "left": {}}}')
+    (found,) = check_fleet(CheckSettings(tmp_path / "fleet")).warnings
+    assert "that no frame has: frnt." in found

@@ -612,3 +612,11 @@ def test_the_worked_example_of_the_documentation_is_read(tmp_path):
     for table, keys in (("a frame", fleet_manifest._FRAME), ("a camera", fleet_manifest._CAMERA)):
         section = page.split(f"## Fields of {table}")[1].split("\n## ")[0]
         assert all(f"`{key}`" in section for key in keys)
+
+
+def test_texts_may_hold_characters_that_end_lines_elsewhere(tmp_path):
+    scene = "north\u2028side\u0085"
+    root = write_fleet(tmp_path / "cars", [FRAME])
+    text = json.dumps(FRAME | {"scene": scene}, ensure_ascii=False)
+    (root / "manifest.jsonl").write_text(f"{text}\r\n\n", encoding="utf-8", newline="")
+    assert [frame.scene for frame in FleetSource(root)] == [scene]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -163,3 +165,61 @@ def test_a_mask_of_one_bit_is_a_map() -> None:
     read = decode_png(encoded(mask, "PNG"), "memory")
     assert read.dtype == np.uint8
     assert np.array_equal(read, mask)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_picture_that_viewers_turn_is_an_error(kind: str) -> None:
+    for turn in range(10):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        data = encoded(smooth_picture(), kind, exif=exif)
+        if turn in range(2, 9):
+            with pytest.raises(DataError, match=rf"front\.x: image: found EXIF orientation {turn}, expected pixels"):
+                decode_image(data, "front.x")
+        else:
+            assert decode_image(data, "front.x").shape == (40, 56, 3)
+
+
+def test_damaged_exif_does_not_damage_the_picture() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    exif[0x010F] = "maker" * 20
+    data = encoded(smooth_picture(), "JPEG", exif=exif)
+    first = data.index(b"Exif")
+    there = decode_image(data, "memory")
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        damaged = bytearray(data)
+        for place in random.integers(first + 6, first + 100, 3):
+            damaged[place] = random.integers(256)
+        try:
+            assert np.array_equal(decode_image(bytes(damaged), "memory"), there)
+        except DataError as error:
+            assert "EXIF orientation" in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colour_of_16_bits_is_an_error_and_not_black(channels: int) -> None:
+    data = png_of_16_bits(np.full((4, 6, channels), 4095, np.uint16))
+    with pytest.raises(DataError, match=r"mode RGBA?;16B, expected 8 bits per channel"):
+        decode_image(data, "memory")
+
+
+def png_of_16_bits(pixels: np.ndarray) -> bytes:
+    """Colour in 16 bits, which Pillow does not write."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    height, width, channels = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, 2 if channels == 3 else 6, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_a_picture_too_large_to_be_one_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(DataError, match="front"):
+        decode_image(encoded(smooth_picture(), "PNG"), "front")
+    with pytest.raises(DataError, match="front"):
+        decode_png(encoded(smooth_picture()[..., 0], "PNG"), "front")

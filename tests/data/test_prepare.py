@@ -203,6 +203,31 @@ def test_an_unlabelled_frame_is_prepared_without_touching_labels():
     assert (bare.lidar, bare.sweeps, bare.occupancy, bare.boxes) == (None, (), None, ())
 
 
+def test_the_own_car_is_black():
+    """The networks see no mask: what is not to speak of the street must not be there to see."""
+    picture = np.full((300, 400, 3), 200, np.uint8)
+    own = np.zeros((300, 400), bool)
+    own[250:, 100:300] = True
+    for lens in (np.zeros(5), LENS):
+        made = prepare(frame((with_picture(camera("front", distortion=lens), picture, own_car=own),)), SMALL).cameras[0]
+        assert not made.visible.all()
+        assert (made.image[:, made.visible] == 200).all()
+        assert not made.image[:, ~made.visible].any()
+
+
+def test_pixels_beside_the_fold_of_a_lens_do_not_show_the_border():
+    folds = np.array([-0.3, 0, 0, 0, 0.0])
+    picture = np.full((900, 1200, 3), 200, np.uint8)
+    picture[:30], picture[:, :30] = 0, 0
+    view = camera("front", size=(1200, 900), distortion=folds)
+    focal = np.diag([400.0, 400.0, 1.0])
+    focal[:2, 2] = 599.5, 449.5
+    made = prepare(frame((with_picture(replace(view, intrinsics=focal), picture),)), InputSettings()).cameras[0]
+    assert 0.2 < made.visible.mean() < 0.95
+    assert (made.image[:, made.visible] == 200).all()
+    assert not made.image[:, ~made.visible].any()
+
+
 def test_contents_that_contradict_the_calibration_are_refused():
     small = np.zeros((10, 20, 3), np.uint8)
     with pytest.raises(DataError, match=r"front.jpg: image: found \(10, 20, 3\)"):

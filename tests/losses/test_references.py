@@ -170,3 +170,10 @@ def test_shuffled_cameras_have_the_same_loss():
         for d, b, o in ((depth, now, before), (depth[:, order], shuffle(now), shuffle(before)))
     ]
     torch.testing.assert_close(losses[0], losses[1])
+
+
+def test_a_camera_is_no_reference_of_itself():
+    alone = make_batch([0.0], NOW)
+    for overlap in (0.0, 0.05):
+        refs = references_of(alone, [], ReferenceSettings(temporal=False, overlap=overlap))
+        assert not refs.mask.any()

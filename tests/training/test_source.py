@@ -16,6 +16,7 @@ from ugocc.data.source import open_fleet
 from ugocc.devices import precision_of
 from ugocc.errors import DataError
 from ugocc.evaluation.evaluate import evaluate
+from ugocc.models.assemble import build_model, model_settings
 from ugocc.training.adapt_settings import AdaptRecipe
 from ugocc.training.checkpoint import load_model, read_card, save_model
 from ugocc.training.fit import learning_rate_factor, parameter_groups
@@ -191,10 +192,21 @@ def test_the_schedule_warms_up_and_decays() -> None:
 
 def test_only_matrices_decay() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
-    decayed, free = parameter_groups(model, 0.1)
+    decayed, free = parameter_groups(model, OptimSettings(weight_decay=0.1))
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
     assert [tuple(p.shape) for p in decayed["params"]] == [(4, 3)]
     assert len(free["params"]) == 3
+
+
+def test_what_comes_before_the_lift_may_learn_more_slowly() -> None:
+    model = build_model(model_settings("flashocc", "debug"))
+    groups = parameter_groups(model, OptimSettings(lr=0.5, trunk=0.1, weight_decay=0.2))
+    rates = [(round(group["lr"], 9), group["weight_decay"]) for group in groups]
+    assert rates == [(0.05, 0.2), (0.05, 0.0), (0.5, 0.2), (0.5, 0.0)]
+    before = {id(p) for module in (model.image_encoder, model.depth_net) for p in module.parameters()}
+    of = [{id(p) for p in group["params"]} for group in groups]
+    assert of[0] | of[1] == before
+    assert sum(map(len, of)) == len({id(p) for p in model.parameters()})
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)

@@ -14,6 +14,7 @@ from ugocc.adaptation.rerender import RerenderSettings
 from ugocc.adaptation.rig import rig_of_frame
 from ugocc.adaptation.teacher import decay_at
 from ugocc.adaptation.transferred import RigTransferSettings, TransferredDataset, check_room
+from ugocc.adaptation.views import Evidence
 from ugocc.adaptation.voted import read_free
 from ugocc.data.batch import Batch
 from ugocc.data.dataset import FrameDataset
@@ -25,7 +26,7 @@ from ugocc.data.transforms import AugmentSettings
 from ugocc.demo import DemoSettings, run_demo
 from ugocc.errors import DataError
 from ugocc.labels import UNKNOWN
-from ugocc.models.assemble import model_settings
+from ugocc.models.assemble import build_model, model_settings
 from ugocc.models.depth_net import CameraNorm
 from ugocc.training import adapt
 from ugocc.training.adapt_settings import AdaptRecipe
@@ -90,6 +91,9 @@ def test_what_is_switched_off_is_off_in_every_stage(tiny_fleets: Path, tmp_path:
     for stage in (stage_one(recipe, tmp_path), stage_two(recipe, None, tmp_path)):
         assert (stage.depth_loss, stage.semantic_loss) == (recipe.depth_loss, recipe.semantic_loss)
     assert stage.strong_view == recipe.strong_view
+    for weight in (0.0, 0.5):
+        alone = replace(recipe, weights=replace(recipe.weights, photometric_target=weight))
+        assert stage_two(alone, None, tmp_path).weights.photometric_target == weight
 
 
 @pytest.mark.parametrize(("size", "usual"), [("full", 3e-5), ("laptop", 5e-4)])
@@ -303,6 +307,40 @@ def test_pretraining_teaches_depth_and_not_occupancy(tiny_fleets: Path, tmp_path
     assert recipe.depth_loss.weight
     assert not recipe.weights.pseudo_labels
     assert not recipe.adversary.weight
+    kept = pretrain_recipe(NAME, "debug", started=True)
+    assert kept == replace(recipe, occupancy_loss=adapt_recipe(NAME, "debug").occupancy_loss)
+    assert kept.occupancy_loss.cross_entropy
+
+
+def test_a_start_decides_the_defaults_as_name_and_size_do(adapted: Path) -> None:
+    words = [f"--start={adapted}"]
+    assert parse_adapt_recipe(words) == replace(adapt_recipe(NAME, "debug"), start=adapted)
+    assert parse_adapt_recipe([*words, "--model.size=full"]).optim == adapt_recipe(NAME, "full").optim
+
+
+def test_full_size_adapts_what_is_before_the_lift_slowly() -> None:
+    recipe = adapt_recipe("ugocc", "full")
+    assert recipe.optim.trunk == 0.1
+    assert stage_one(recipe, Path("run")).optim.trunk == 1.0 == stage_two(recipe, None, Path("run")).optim.trunk
+    assert adapt_recipe("ugocc", "laptop").optim.trunk == 1.0
+
+
+def test_the_teacher_says_nothing_of_pixels_that_do_not_show_the_world(tiny_fleets: Path, tmp_path: Path) -> None:
+    recipe = _recipe(tiny_fleets, tmp_path)
+    task = adapt.Adaptation(build_model(recipe.model), recipe)
+    frames = open_fleet(tiny_fleets / "five", "train", "five")
+    target = FrameDataset(frames, recipe.model.input, fleet_id=1, labelled=False)[0]
+    assert target.pixel_mask.all()
+    rows, columns = (size // 8 for size in target.images.shape[-2:])
+    labels = torch.zeros(*target.camera_mask.shape, rows, columns, dtype=torch.uint8)
+    evidence = Evidence(labels, torch.zeros(labels.shape))
+    assert not task._teacher_pixels(target, evidence, 1.0).any()
+    shown = target.pixel_mask.clone()
+    shown[:, 0, -3:] = False  # a bonnet
+    masked = task._teacher_pixels(replace(target, pixel_mask=shown), evidence, 1.0)
+    assert (masked[:, 0, -1] == UNKNOWN).all()
+    assert not masked[:, 0, :-1].any()
+    assert not masked[:, 1:].any()
 
 
 def test_every_ingredient_reaches_the_student(adapted: Path, tiny_fleets: Path, tmp_path: Path) -> None:
@@ -403,6 +441,21 @@ def test_processes_share_what_is_to_be_re_rendered(tiny_fleets: Path) -> None:
     shares = [list(data.fill(visits, 0, (part, 2))) for part in range(2)]
     assert [*shares[0], *shares[1]] == list(data.fill(visits, 0)) == [0, 1, 2]
     assert all(shares)
+
+
+def test_room_is_wanted_for_what_all_processes_re_render(
+    tiny_fleets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = model_settings(NAME, "debug").input
+    frames = open_fleet(tiny_fleets / "six", "train", "six")
+    rigs = [rig_of_frame(open_fleet(tiny_fleets / "five", "train", "five")[0], inputs.height, inputs.width)]
+    source = FrameDataset(frames, inputs, cache=tmp_path / "cache")
+    data = TransferredDataset(source, rigs, RigTransferSettings(share=1.0))
+    wanted = []
+    monkeypatch.setattr("ugocc.adaptation.transferred.check_room", lambda folder, files: wanted.append(files))
+    for part in range(2):
+        data.fill([(index, 0) for index in range(3)], 0, (part, 2))
+    assert wanted == [3, 3]
 
 
 def test_frames_without_lidar_are_not_re_rendered(tiny_fleets: Path, tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from ugocc.training.checkpoint import load_model, read_card
+from ugocc.training.fit import processes
 
 
 def test_two_processes_train_one_model(tiny_fleets: Path, tmp_path: Path) -> None:
@@ -44,3 +47,22 @@ def test_two_processes_train_one_model(tiny_fleets: Path, tmp_path: Path) -> Non
     first, last = (found[stage].state_dict() for stage in ("source-only", "adapted"))
     assert any(not torch.equal(first[name], last[name]) for name in first)
     assert all(torch.isfinite(values).all() for values in last.values() if values.is_floating_point())
+
+
+@pytest.mark.parametrize(
+    ("environment", "number"),
+    [
+        ({"TORCHELASTIC_RUN_ID": "run", "RANK": "1", "WORLD_SIZE": "2"}, (1, 2)),
+        ({"SLURM_JOB_NAME": "train", "SLURM_PROCID": "2", "SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "4"}, (2, 4)),
+        ({}, (0, 1)),
+    ],
+)
+def test_processes_of_a_launcher_know_their_number_before_they_meet(
+    environment: dict[str, str], number: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "TORCHELASTIC_"))]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert processes(2) == number
+    assert processes(1) == (0, 1)

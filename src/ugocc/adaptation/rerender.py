@@ -63,6 +63,7 @@ def rerender(
     settings: RerenderSettings | None = None,
     views: SourceViews | None = None,
     earlier: Sequence[Earlier] = (),
+    depths: tuple[float, float] = (1.0, 60.0),
 ) -> Prepared:
     """A prepared frame as ``rig`` would have recorded it.
 
@@ -77,6 +78,7 @@ def rerender(
         settings: see :class:`RerenderSettings`.
         views: :func:`source_views` of the frame, when it is re-rendered for several rigs.
         earlier: frames that fill what this one's pictures do not show.
+        depths: nearest and farthest lidar return used as depth, in metres.
     """
     s = settings or RerenderSettings()
     given = views or source_views(prepared, s.completion)
@@ -95,7 +97,8 @@ def rerender(
         occupancy = occupancy._replace(camera_mask=visible)
     labelled = any(camera.semantics is not None for camera in prepared.cameras)
     returns = [(lidar_returns(prepared), ~filled), *((e.returns, filled) for e in earlier)]
-    cameras = tuple(_prepared_camera(i, seen, rig, labelled, returns, s.lidar_tolerance) for i in range(len(rig)))
+    near = (s.lidar_tolerance, depths)
+    cameras = tuple(_prepared_camera(i, seen, rig, labelled, returns, *near) for i in range(len(rig)))
     return replace(prepared, cameras=cameras, occupancy=occupancy)
 
 
@@ -209,13 +212,14 @@ def _prepared_camera(
     labelled: bool,
     returns: Sequence[tuple[NDArray[np.float64], Tensor]],
     tolerance: float,
+    depths: tuple[float, float],
 ) -> PreparedCamera:
     """The new camera; returns are points (P, 3) and, of all cameras, the pixels (M, h, w) that they may be in."""
     pose, k = rig.ego_T_camera[index], rig.intrinsics[index]
     depth = seen.depth[index].cpu().numpy()
     found = []
     for points, where in returns:
-        lidar = lidar_points_in_camera(points, pose, k, rig.width, rig.height)
+        lidar = lidar_points_in_camera(points, pose, k, rig.width, rig.height, *depths)
         column, row = (np.floor(lidar[:, :2] + 0.5).astype(int)).T
         row, column = row.clip(0, rig.height - 1), column.clip(0, rig.width - 1)
         near = np.abs(lidar[:, 2] - depth[row, column]) <= tolerance * depth[row, column]

@@ -124,7 +124,8 @@ class TransferredDataset(Dataset[Batch]):
 
     def versions(self, index: int, numbers: Sequence[int]) -> list[Prepared]:
         """Versions of a frame by number, from the cache if they are there; its depth is completed once."""
-        settings, grid = self.settings.rerender, self.source.settings.grid
+        settings, inputs = self.settings.rerender, self.source.settings
+        depths = (inputs.min_lidar_depth, inputs.max_lidar_depth)
         before = self.look_back(index)
         earlier: list[Earlier] | None = None
         made = []
@@ -136,7 +137,7 @@ class TransferredDataset(Dataset[Batch]):
                 prepared, views = self.source.prepared(index), self._views(index)
                 if earlier is None:
                     earlier = [self._earlier(i, prepared.world_T_ego) for i in before]
-                found = rerender(prepared, rig, grid, settings, views, earlier)
+                found = rerender(prepared, rig, inputs.grid, settings, views, earlier, depths)
                 if file:
                     save_prepared(file, found, key)
             made.append(found)
@@ -207,11 +208,12 @@ class TransferredDataset(Dataset[Batch]):
             if chosen:
                 numbers.setdefault(item[0], set()).update(chosen)
         wanted = [(index, sorted(versions)) for index, versions in sorted(numbers.items())]
+        files = sum(len(versions) for _, versions in wanted)  # of all parts: they fill the same disk
         which, parts = part
         wanted = wanted[len(wanted) * which // parts : len(wanted) * (which + 1) // parts]
         if wanted and self._folder is not None:
             self.versions(*wanted[0])
-            check_room(self._folder, sum(len(versions) for _, versions in wanted))
+            check_room(self._folder, files)
         return DataLoader(_Fill(self, wanted), batch_size=None, num_workers=workers)
 
     def _dense(self, frame: Frame) -> list[NDArray[np.float32]] | None:

@@ -21,7 +21,7 @@ from ugocc.data.frame import Frame, OccupancyLabel
 from ugocc.data.prepare import InputSettings, Prepared, PreparedCamera
 from ugocc.errors import Said
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 """Raise it whenever :func:`ugocc.data.prepare.prepare` or the layout of the files changes."""
 
 _CAMERA_ARRAYS: Final = (

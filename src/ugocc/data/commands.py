@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from ugocc.data.fleet import fleet_from_frames
-from ugocc.data.frame import Frame
+from ugocc.data.fleet import FleetSource, fleet_from_frames
+from ugocc.data.frame import CameraView, Frame, LidarSweep
 from ugocc.data.source import open_fleet
 from ugocc.errors import DataError
 from ugocc.progress import follow
@@ -20,6 +20,8 @@ FARTHEST_CAMERA: Final = 30.0
 """Metres from the origin of the car at which no camera is mounted."""
 FASTEST: Final = 100.0
 """Metres per second that no car drives."""
+AWAY: Final = 0.1
+"""Metres that the car may drive between a frame and a picture or sweep without a pose of its own."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,19 @@ def check_fleet(settings: CheckSettings) -> Checked:
     frames = open_fleet(settings.root, settings.split, settings.name)
     strange: dict[str, str] = {}
     cameras: set[int] = set()
+    names: set[str] = set()
     before: Frame | None = None
     for frame in follow(frames, f"check {frames.fleet}", total=len(frames)):
         read_everything(frame)
         for what, found in oddities(frame, before):
             strange.setdefault(what, f"{frame.token}: {found}")
         cameras.add(len(frame.cameras))
+        names |= {camera.name for camera in frame.cameras}
         before = frame
     warnings = [f"{what} First in {first}" for what, first in strange.items()]
+    nobody = [name for name in frames.rig if name not in names] if isinstance(frames, FleetSource) else []
+    if nobody:
+        warnings.append(f"the rig of fleet.json has cameras that no frame has: {', '.join(nobody)}. Are they misspelt?")
     return Checked(settings.root, settings.split, frames.fleet, len(frames), sorted(cameras), warnings)
 
 
@@ -132,6 +139,20 @@ def oddities(frame: Frame, before: Frame | None) -> Iterator[tuple[str, str]]:
             yield (
                 "the car is faster than a car: are poses in metres and times in microseconds?",
                 f"{metres:.1f} m in {seconds:.6f} s",
+            )
+        yield from _without_a_pose(frame, metres / max(seconds, 1e-6))
+
+
+def _without_a_pose(frame: Frame, speed: float) -> Iterator[tuple[str, str]]:
+    """Pictures and a sweep of another time that have the pose of the frame; ``speed`` in metres per second."""
+    parts: list[CameraView | LidarSweep] = [*frame.cameras, *([] if frame.lidar is None else [frame.lidar])]
+    for part in parts:
+        seconds = abs(part.timestamp_us - frame.timestamp_us) / 1e6
+        if speed * seconds > AWAY and np.array_equal(part.world_T_ego, frame.world_T_ego):
+            name = part.name if isinstance(part, CameraView) else "lidar"
+            yield (
+                "a picture or sweep of another moment has the pose of the frame: give it a world_T_ego of its own.",
+                f"{name}, {seconds:.3f} s away, {speed * seconds:.1f} m by then",
             )
 
 

@@ -68,6 +68,11 @@ class FleetSource:
         return (self[index] for index in range(len(self)))
 
     @property
+    def rig(self) -> tuple[str, ...]:
+        """Names of the cameras that ``fleet.json`` describes."""
+        return tuple(self._shared.rig)
+
+    @property
     def tokens(self) -> list[str]:
         """Token of every frame, in order."""
         return [line.token for line in self._lines]

@@ -151,7 +151,8 @@ def _texts(manifest: Path) -> list[tuple[int, str]]:
         content = read_bytes(manifest, "manifest").decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(manifest, "encoding", str(error), "UTF-8") from None
-    return [(i, text) for i, text in enumerate(content.splitlines(), start=1) if text.strip()]
+    # Not splitlines: JSON may hold other characters that end a line, as U+2028 does.
+    return [(i, text) for i, text in enumerate(content.split("\n"), start=1) if text.strip()]
 
 
 def _where(manifest: Path, number: int) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import struct
+import warnings
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -14,7 +17,11 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from ugocc.errors import DataError, first_line
 
-_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = b"\xff\xd8", b"\xff\xd9", 0xDA
+_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN, _APP1 = b"\xff\xd8", b"\xff\xd9", 0xDA, 0xE1
+_ORIENTATION: Final = 0x0112
+"""EXIF's number for the turn that viewers show a picture with."""
+_BROKEN: Final = (OSError, ValueError, RuntimeError, SyntaxError, Image.DecompressionBombError)
+"""What decoders raise."""
 
 
 def read_image(
@@ -44,23 +51,28 @@ def decode_image(
         (height, width, 3) uint8 RGB. The memory of a JPEG as it is is planar, so ``transpose(2, 0, 1)`` costs nothing.
 
     Raises:
-        DataError: not a picture, incomplete, of more than 8 bits per channel, or of another size.
+        DataError: not a picture, incomplete, of more than 8 bits per channel, of another size, or one that viewers turn
+            (EXIF orientation): which way its calibration has it nobody can tell.
     """
     try:
         if data.startswith(_START_OF_IMAGE):
-            _check_jpeg_is_whole(data)
+            if _check_jpeg_is_whole(data):
+                _check_upright(data, where)
             if least is not None and (smaller := _decode_smaller(data, where, size, least)) is not None:
                 return smaller
             buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
             pixels = decode_jpeg(buffer, mode=ImageReadMode.RGB).permute(1, 2, 0).numpy()
         else:
             with Image.open(io.BytesIO(data)) as picture:
-                if picture.mode.startswith(("I", "F")):
-                    raise DataError(where, "image", f"a picture of mode {picture.mode}", "8 bits per channel")
+                # Pillow has no mode for 16-bit colour, and would keep the upper half of the bits.
+                modes = [picture.mode, *(str(np.atleast_1d(tile[3])[0]) for tile in picture.tile)]
+                if deep := [mode for mode in modes if mode.startswith(("I", "F")) or ";16" in mode]:
+                    raise DataError(where, "image", f"a picture of mode {deep[0]}", "8 bits per channel")
                 pixels = np.array(picture.convert("RGB"))
+                _check_upright(data, where)
     except DataError:
         raise
-    except (OSError, ValueError, RuntimeError, SyntaxError) as error:
+    except _BROKEN as error:
         raise DataError(where, "image", f"{len(data)} bytes: {first_line(error)}", "a whole picture") from error
     return _checked_size(pixels, where, "image", size)
 
@@ -103,7 +115,7 @@ def decode_png(
     try:
         with Image.open(io.BytesIO(data)) as picture:
             mode, values = picture.mode, np.array(picture)
-    except (OSError, ValueError, SyntaxError) as error:
+    except _BROKEN as error:
         raise DataError(where, "map", f"{len(data)} bytes: {first_line(error)}", "a whole PNG picture") from error
     if mode not in ("1", "L", "P", "I", "I;16"):
         raise DataError(where, "map", f"a picture of mode {mode}", "one channel of up to 16 bits")
@@ -124,16 +136,29 @@ def read_bytes(path: Path, field: str) -> bytes:
         raise DataError(path, field, error.strerror or str(error), "a readable file") from error
 
 
-def _check_jpeg_is_whole(data: bytes) -> None:
+def _check_upright(data: bytes, where: object) -> None:
+    turn = None
+    with warnings.catch_warnings(), suppress(*_BROKEN, struct.error):  # a damaged note is no damaged picture
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(data)) as picture:
+            turn = picture.getexif().get(_ORIENTATION)
+    if turn in range(2, 9):
+        wanted = "pixels stored as calibrated: turn them, or remove the tag if they are (orientation 1)"
+        raise DataError(where, "image", f"EXIF orientation {turn}", wanted)
+
+
+def _check_jpeg_is_whole(data: bytes) -> bool:
+    """Whether there is EXIF in a JPEG that is whole; ValueError for one that is not."""
     # Decoders paint what is missing grey when an end marker comes early, and only whisper about it on stderr.
     # Entropy-coded data cannot contain the end marker, so the first one after the header has to be the last thing.
-    position = 2
+    position, exif = 2, False
     while position + 4 <= len(data) and data[position + 1] != _START_OF_SCAN:
         if data[position] != 0xFF:
             raise ValueError(f"no marker at byte {position}")
         if data[position + 1] == 0xFF:  # a marker may be preceded by any number of fill bytes
             position += 1
             continue
+        exif |= data[position + 1] == _APP1 and data.startswith(b"Exif", position + 4)
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     end = data.find(_END_OF_IMAGE, position)
     if end < 0:
@@ -142,6 +167,7 @@ def _check_jpeg_is_whole(data: bytes) -> None:
     # Padding, a second picture or an encoder's own notes may follow; not the end of this picture.
     if _END_OF_IMAGE in rest and not rest.lstrip(b"\0\xff").startswith(_START_OF_IMAGE[1:]):
         raise ValueError(f"corrupt: the picture ends at byte {end}")
+    return exif
 
 
 def _checked_size(pixels: NDArray[Any], where: object, field: str, size: tuple[int, int] | None) -> NDArray[Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from ugocc.geometry.camera import distort, distortion_limit, distorts, first_row
 from ugocc.geometry.grid import OCC3D_GRID, VoxelGrid
 from ugocc.geometry.rigid import Matrix, transform
 from ugocc.labels import UNKNOWN
+
+_FOLDED: Final = -1e6
+"""Where pixels come from, in pixels, beyond the angle at which a lens model folds back: nowhere."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,9 @@ def without_labels(frame: Frame) -> Frame:
 def prepare(frame: Frame, settings: InputSettings, labelled: bool = True) -> Prepared:
     """Read a frame and bring it to the network's scale.
 
-    Pictures are undistorted to the ideal pinhole of the same intrinsics and resized in one go, antialiased; 2D labels
-    take the nearest pixel; lidar becomes points on the pictures; occupancy is cut to the box of ``settings.grid``.
+    Pictures are undistorted to the ideal pinhole of the same intrinsics and resized in one go, antialiased, and black
+    where they show the own car; 2D labels take the nearest pixel; lidar becomes points on the pictures; occupancy is
+    cut to the box of ``settings.grid``.
 
     Args:
         frame: what a reader yields.
@@ -128,9 +132,10 @@ def _prepare_camera(frame: Frame, view: CameraView, points: Matrix | None, setti
     else:
         image = _undistort_and_resize(_read_image(view, (2 * width, 2 * height)), recorded, (view.width, view.height))
     semantics, visible = _read_maps(view, (width, height), recorded)
+    pixels = image.numpy()
     return PreparedCamera(
         name=view.name,
-        image=image.numpy(),
+        image=pixels if view.own_car is None else pixels * visible,
         semantics=semantics,
         visible=None if visible.all() else visible,
         lidar=lidar,
@@ -238,9 +243,13 @@ def _checked(view: CameraView, name: str, values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _inside(recorded: NDArray[np.float32], size: list[int]) -> NDArray[np.bool_]:
-    """(h, w) which ideal pixels the recorded picture of ``size`` (columns, rows) covers."""
+    """(h, w) which ideal pixels the recorded picture of ``size`` (columns, rows) covers, with all that they average."""
     inner = recorded[1:-1, 1:-1]
-    return np.asarray(((inner >= -0.5) & (inner < np.asarray(size) - 0.5)).all(axis=-1))
+    inside = ((inner >= -0.5) & (inner < np.asarray(size) - 0.5)).all(axis=-1)
+    # Samples between a pixel and one where the lens folds back would lie anywhere.
+    known = recorded[..., 0] > _FOLDED
+    known = known[:-2] & known[1:-1] & known[2:]
+    return np.asarray(inside & known[:, :-2] & known[:, 1:-1] & known[:, 2:])
 
 
 def _lens_of(view: CameraView, size: tuple[int, int]) -> NDArray[np.float32] | None:
@@ -271,5 +280,5 @@ def _recorded_pixels(
     affine[:2, 2] += 1  # the border
     rays = pixel_rays(size[0] + 2, size[1] + 2, affine @ intrinsics)[..., :2]
     recorded = distort(rays, coefficients) @ intrinsics[:2, :2].T + intrinsics[:2, 2]
-    recorded[np.linalg.norm(rays, axis=-1) > distortion_limit(coefficients)] = -1e6
+    recorded[np.linalg.norm(rays, axis=-1) > distortion_limit(coefficients)] = _FOLDED
     return recorded.astype(np.float32)

@@ -70,7 +70,8 @@ def references_of(batch: Batch, others: Sequence[OtherTime], settings: Reference
     if settings.spatial or settings.spatio_temporal:
         share = shared_view(batch)
         best, camera = share.topk(min(settings.neighbours, cameras), dim=2)
-        for other, overlaps in zip(camera.unbind(2), (best >= settings.overlap).unbind(2), strict=True):
+        overlapping = (best > 0) & (best >= settings.overlap)  # a camera shares nothing with itself
+        for other, overlaps in zip(camera.unbind(2), overlapping.unbind(2), strict=True):
             if settings.spatial:
                 made.append(_take(batch, batch, sample, other, overlaps, SPATIAL))
             if settings.spatio_temporal:

@@ -26,7 +26,7 @@ from ugocc.adaptation.reversal import DomainClassifier, domain_loss, reversal_st
 from ugocc.adaptation.selection import pseudo_label_loss
 from ugocc.adaptation.strong_view import drop_cameras, misplace_cameras, recolour, refuse_labels, zoom, zoom_maps
 from ugocc.adaptation.teacher import batch_statistics, make_teacher, update_teacher
-from ugocc.adaptation.views import Evidence, Views, evidence_of, views_of
+from ugocc.adaptation.views import Evidence, Views, cells_visible, evidence_of, views_of
 from ugocc.adaptation.visibility import voxels_in_pictures
 from ugocc.adaptation.voted import read_voted
 from ugocc.adaptation.voting import voted_loss, with_free_counting
@@ -193,7 +193,11 @@ class Adaptation(LightningModule):
         """2D pseudo-labels of the student's view: maps of an outside network where the batch has them, else the
         teacher's own."""
         given = target.semantics_2d
-        labels = given if bool((given != UNKNOWN).any()) else evidence.labels
+        if bool((given != UNKNOWN).any()):
+            labels = given
+        else:
+            rows, columns = evidence.labels.shape[-2:]
+            labels = evidence.labels.masked_fill(~cells_visible(views_of(target), (rows, columns)), UNKNOWN)
         return zoom_maps(labels, factor, fill=UNKNOWN)
 
     def _photometric(self, prediction: Prediction, moments: Moments, fleet: str) -> dict[str, Tensor]:

@@ -34,9 +34,9 @@ class TargetWeights:
     semantics: float = 1.0
     """2D semantics the teacher is sure of, times the weight of the 2D semantic loss."""
     photometric_target: float = 1.0
-    """Pictures of other times and cameras, on the target."""
+    """Pictures of other times and cameras, on the target, in pretraining as well."""
     photometric_source: float = 1.0
-    """The same on the source (as recorded, not re-rendered)."""
+    """The same on the source: other times of frames as recorded, other cameras of re-rendered ones too."""
     rise: float = 0.2
     """Share of the steps over which the weights of all that comes from the teacher rise from 0."""
 

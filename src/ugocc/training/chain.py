@@ -79,6 +79,7 @@ def stage_two(recipe: AdaptRecipe, start: Path | None, folder: Path) -> AdaptRec
         rig_transfer=recipe.rig_transfer,
         photometric=recipe.photometric,
         references=recipe.references,
+        weights=replace(stage.weights, photometric_target=recipe.weights.photometric_target),
         optim=replace(
             stage.optim,
             steps=recipe.earlier.pretrain_steps,

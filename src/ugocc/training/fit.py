@@ -13,6 +13,7 @@ import yaml
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -28,6 +29,9 @@ from ugocc.training.settings import OptimSettings, RunSettings
 
 FINITE: Final = "finite losses (lower optim.lr, check the labels, or on a CPU leave bfloat16: run.precision 32-true)"
 """What is expected of losses, and what to do where they are not."""
+
+TRUNK: Final = frozenset({"image_encoder", "depth_net"})
+"""Modules before the lift."""
 
 RECIPE: Final = "recipe.yaml"
 """File of a run folder that says what it is a run of."""
@@ -48,18 +52,24 @@ def learning_rate_factor(step: int, settings: OptimSettings) -> float:
     return settings.final + (1 - settings.final) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
-def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Optimiser groups: weight decay for matrices and kernels, none for vectors (biases, normalisation)."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
+def parameter_groups(model: torch.nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
+    """Optimiser groups: weight decay for matrices and kernels, none for vectors (biases, normalisation); where what
+    comes before the lift learns at a rate of its own, two for that, then two for the rest."""
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    trunk = [p for name, p in named if optim.trunk != 1 and not TRUNK.isdisjoint(name.split("."))]
+    parts = [(optim.lr * optim.trunk, trunk)] if trunk else []
+    early = {id(p) for p in trunk}
+    parts.append((optim.lr, [p for _, p in named if id(p) not in early]))
     return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in part if (p.ndim > 1) == decays], "weight_decay": optim.weight_decay * decays, "lr": lr}
+        for lr, part in parts
+        for decays in (True, False)
     ]
 
 
 def optimiser(model: torch.nn.Module, optim: OptimSettings) -> dict[str, Any]:
     """AdamW and its schedule, per step, as Lightning wants them."""
-    adam = torch.optim.AdamW(parameter_groups(model, optim.weight_decay), lr=optim.lr, foreach=True)
+    adam = torch.optim.AdamW(parameter_groups(model, optim), lr=optim.lr, foreach=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: learning_rate_factor(step, optim))
     return {"optimizer": adam, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -137,10 +147,20 @@ def fit(
     return trainer
 
 
-def processes() -> tuple[int, int]:
-    """Number of this process among those that train together, and how many they are: (0, 1) until they have met."""
-    met = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if met else (0, 1)
+def processes(devices: int) -> tuple[int, int]:
+    """Number of this process among those that train together, and how many they are.
+
+    Processes of torchrun or SLURM know before they meet; one that starts the others itself is alone until then.
+
+    Args:
+        devices: how many are to train.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    for launcher in (TorchElasticEnvironment, SLURMEnvironment):
+        if devices > 1 and launcher.detect():
+            return launcher().global_rank(), launcher().world_size()
+    return 0, 1
 
 
 def is_first() -> bool:

@@ -33,6 +33,8 @@ class OptimSettings:
     """Samples per process and step."""
     lr: float = 1e-4
     """Highest learning rate."""
+    trunk: float = 1.0
+    """Share of the learning rate for what comes before the lift: image encoder and depth net."""
     weight_decay: float = 1e-2
     """Decoupled weight decay of matrices and kernels; biases and normalisation have none."""
     warmup_steps: int = 200

@@ -28,6 +28,7 @@ from ugocc.data.source import open_fleet
 from ugocc.data.teacher_maps import with_teacher_maps
 from ugocc.errors import DataError
 from ugocc.extras import require
+from ugocc.last import lasting
 from ugocc.models.assemble import MODELS, OccupancyModel, adaptable, build_model, model_settings
 from ugocc.models.camera_vector import camera_vector
 from ugocc.models.cameras import real_cameras
@@ -36,7 +37,7 @@ from ugocc.models.settings import ModelSettings
 from ugocc.progress import follow
 from ugocc.training.adapt import Adaptation
 from ugocc.training.adapt_settings import AdaptRecipe, ChoiceSettings, EarlierStages, TargetWeights
-from ugocc.training.checkpoint import load_model, load_tensors, read_card, save_model, save_weights
+from ugocc.training.checkpoint import CARD, load_model, load_tensors, read_card, save_model, save_weights
 from ugocc.training.fit import by_the_first, check_same_recipe, fit, is_first, loader, processes, record_recipe
 from ugocc.training.moments import MomentDataset, PairDataset, join_pairs
 from ugocc.training.order import PairOrder, StepOrder
@@ -159,7 +160,7 @@ def _train(task: Adaptation, source: FrameDataset, target: FrameDataset, clean_s
     of_source = StepOrder(len(source), size, run.seed)
     if recipe.rig_transfer.share and source.cache is not None:
         what = f"re-render {source.source.fleet} for the rig of {target.source.fleet}"
-        part = processes()
+        part = processes(run.devices)
         workers = (os.cpu_count() or 1) // (run.devices if part[1] > 1 else 1)
         making = transferred.fill(of_source.visits(recipe.optim.steps, run.devices), max(1, workers), part)
         for _ in follow(making, what) if is_first() else making:
@@ -221,7 +222,7 @@ def choose(model: OccupancyModel, recipe: AdaptRecipe, target: FrameDataset) -> 
     files = sorted((recipe.run.folder / "candidates").glob("*.safetensors"))
     scored: list[dict[str, Any]] = []
     combined: list[float] = []
-    for file in files if len(files) > 1 else []:
+    for file in follow(files, "question the candidates") if len(files) > 1 else []:
         model.load_state_dict(load_tensors(file))
         estimate_statistics(model, target, recipe.choice.statistics_frames)
         scores = label_free_scores(model, target, spaced(len(target), recipe.choice.frames))
@@ -257,7 +258,7 @@ def adapt_recipe(name: str, size: str) -> AdaptRecipe:
         model=model, augment=augment, recorded=stage_one.augment, occupancy_loss=stage_one.occupancy_loss
     )
     if size == "full":
-        return replace(recipe, optim=replace(stage_one.optim, steps=20_000, lr=2e-5))
+        return replace(recipe, optim=replace(stage_one.optim, steps=20_000, lr=2e-5, trunk=0.1))
     return replace(
         recipe,
         augment=replace(augment, colour=0.3, crop=0.15, scale=(-0.1, 0.15)),
@@ -296,24 +297,28 @@ def source_stage(recipe: AdaptRecipe) -> AdaptRecipe:
     )
 
 
-def pretrain_recipe(name: str, size: str) -> AdaptRecipe:
+def pretrain_recipe(name: str, size: str, started: bool = False) -> AdaptRecipe:
     """The defaults of stage 2: self-supervised depth on both fleets, lidar depth and 2D semantics on the source.
 
-    It is the adaptation step without occupancy losses, pseudo-labels and adversary.
+    It is the adaptation step without pseudo-labels and adversary, and without occupancy losses unless it is ``started``
+    from a model: what that has learned of volumes is kept in mind.
     """
     recipe = adapt_recipe(name, size)
     none = replace(
         recipe.occupancy_loss, focal=0.0, cross_entropy=0.0, semantic_scale=0.0, geometric_scale=0.0, lovasz=0.0
     )
+    optim = replace(recipe.optim, steps=100)
+    if size == "full":
+        optim = replace(optim, steps=30_000, lr=3e-5, trunk=1.0)
     return replace(
         recipe,
         variant="pretrained",
-        occupancy_loss=none,
+        occupancy_loss=recipe.occupancy_loss if started else none,
         weights=replace(recipe.weights, pseudo_labels=0.0, rendering=0.0, semantics=0.0, photometric_source=1.0),
         adversary=replace(recipe.adversary, weight=0.0),
         teacher=TeacherSettings(),
         choice=replace(recipe.choice, candidates=1),
-        optim=replace(recipe.optim, steps=30_000, lr=3e-5) if size == "full" else replace(recipe.optim, steps=100),
+        optim=optim,
         run=RunSettings(Path("runs/pretrain")),
     )
 
@@ -321,6 +326,10 @@ def pretrain_recipe(name: str, size: str) -> AdaptRecipe:
 def parse_adapt_recipe(
     argv: Sequence[str], defaults: Callable[[str, str], AdaptRecipe] = adapt_recipe, **kwargs: Any
 ) -> AdaptRecipe:
-    """A recipe from command-line words; ``model.name`` and ``model.size`` decide the defaults of the rest."""
-    recipe = defaults(chosen(argv, "model.name", "ugocc"), chosen(argv, "model.size", "laptop"))
+    """A recipe from command-line words; ``model.name`` and ``model.size``, or those of ``start``, decide the defaults
+    of the rest."""
+    start = lasting(Path(chosen(argv, "start", "null")))
+    network = read_card(start).get("model", {}) if (start / CARD).is_file() else {}
+    name, size = network.get("name", "ugocc"), network.get("size", "laptop")
+    recipe = defaults(chosen(argv, "model.name", name), chosen(argv, "model.size", size))
     return parse_settings(AdaptRecipe, argv, plain(recipe), **kwargs)
