@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,6 +68,16 @@ def test_common_stages_are_trained_once_and_finished_runs_are_reused(ablated: Pa
     run_ablation(_settings(tiny_fleets, ablated))
     assert [w.stat().st_mtime_ns for w in weights] == before
     assert [r.stat().st_mtime_ns for r in results] == stamps
+
+
+def test_results_of_other_code_or_data_are_not_today_s(ablated: Path, tiny_fleets: Path, tmp_path: Path) -> None:
+    settings = _settings(tiny_fleets, tmp_path)
+    for field, wrong in (("code", "0" * 64), ("data", {"five": "0" * 64})):
+        shutil.copytree(ablated / "runs", tmp_path / "runs", dirs_exist_ok=True)
+        result = next((tmp_path / "runs").rglob("val.json"))
+        result.write_text(json.dumps(json.loads(result.read_text()) | {field: wrong}))
+        with pytest.raises(DataError, match=rf"val\.json: {field}.*found 000000000000"):
+            run_ablation(settings)
 
 
 def test_unknown_names_are_refused_before_anything_is_trained(tiny_fleets: Path, tmp_path: Path) -> None:

@@ -149,6 +149,32 @@ def test_an_interrupted_command_says_so(resumes: bool, after: str) -> None:
     assert error == f"\nugocc models: interrupted{after}\n"
 
 
+def test_an_interrupted_training_says_so_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lightning catches Ctrl-C itself, and leaves."""
+
+    def train(argv: object, texts: object) -> None:
+        from lightning import Trainer
+        from lightning.pytorch.demos.boring_classes import BoringModel
+
+        class Interrupted(BoringModel):
+            def training_step(self, batch: object, batch_idx: int) -> None:
+                raise KeyboardInterrupt
+
+        Trainer(max_steps=1, logger=False, enable_checkpointing=False, accelerator="cpu").fit(Interrupted())
+
+    monkeypatch.setitem(verbs.VERBS, "fit", verbs.Verb(train, "", "", "", True))
+    assert main(["fit"]) == 130
+    assert "ugocc fit: interrupted; the same command continues where it stopped" in capsys.readouterr().err
+
+
+def test_a_command_that_leaves_by_itself_keeps_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(verbs.VERBS, "fit", verbs.Verb(lambda a, t: sys.exit(3), "", "", ""))
+    with pytest.raises(SystemExit, match="3"):
+        main(["fit"])
+
+
 def test_who_reads_no_further_sees_no_traceback(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ugocc.cli", "completion", "fish"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) as done:

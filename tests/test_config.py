@@ -27,6 +27,12 @@ class Many:
 
 
 @dataclass(frozen=True)
+class Stages:
+    steps: tuple[int, int, int] | None = None
+    """Steps."""
+
+
+@dataclass(frozen=True)
 class Outer:
     inner: Inner = field(default_factory=Inner)
     """Inner settings."""
@@ -81,6 +87,10 @@ def test_a_list_may_go_without_brackets() -> None:
     wanted = Outer(Inner(lower=(-1.0, 2.0)))
     for words in (["--inner.lower", "-1,2"], ["--inner.lower=-1,2"], ["--inner.lower", "[-1, 2]"]):
         assert parse_settings(Outer, words) == wanted
+    for words in (["--steps", "4,1,2"], ["--steps=4,1,2"], ["--steps", "[4, 1, 2]"]):
+        assert parse_settings(Stages, words) == Stages((4, 1, 2))
+    for words in (["--steps", "null"], ["--steps=null"], []):
+        assert parse_settings(Stages, words) == Stages()
     assert parse_settings(Many, ["--roots", "a/b"]) == Many((Path("a/b"),))
     assert parse_settings(Many, ["--roots", "a/b,c"]) == parse_settings(Many, ["--roots=[a/b,c]"])
 

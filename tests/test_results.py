@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ugocc.errors import DataError
+from ugocc.gaps import gap_table
 from ugocc.results import Row, markdown_table, read_results, replace_block, write_results
+from ugocc.serving.tables import ring_table
+from ugocc.viz.report import figures
 
 ROW = Row(
     model="flashocc-laptop",
@@ -60,6 +64,14 @@ def test_the_table_shows_the_error_of_depth_where_it_was_measured() -> None:
     cells = dict(zip(head.split(" | "), line.split(" | "), strict=True))
     assert cells["depth AbsRel"] == "0.123"
     assert markdown_table([ROW]).splitlines()[2].split(" | ")[9] == "-"
+
+
+def test_a_name_does_not_end_its_cell() -> None:
+    rows = [replace(ROW, eval_fleet="five|b", train_fleet="five|b")]
+    for text in (markdown_table(rows), gap_table({"six-five": rows}), ring_table(rows)):
+        assert len(set(map(len, (re.split(r"(?<!\\)\|", line) for line in text.splitlines())))) == 1
+    page = figures.table(markdown_table(rows))
+    assert page.count("<td>five|b</td>") == 2
 
 
 def test_blocks_of_a_page_are_replaced_and_nothing_else() -> None:

@@ -19,7 +19,7 @@ from ugocc.evaluation.evaluate import evaluate
 from ugocc.extras import require
 from ugocc.models.assemble import model_settings
 from ugocc.output import reporting
-from ugocc.provenance import code_digest, data_digest
+from ugocc.provenance import check_provenance, code_digest, data_digest
 from ugocc.results import VARIANTS, Row, markdown_table, read_results, write_results, write_text
 from ugocc.serving.tables import order
 from ugocc.training.adapt_settings import AdaptRecipe
@@ -65,9 +65,16 @@ class AblationSettings:
 
 
 def run_ablation(settings: AblationSettings) -> list[Row]:
-    """Train and evaluate what is missing, print the table, write it. Returns the rows."""
+    """Train and evaluate what is missing, print the table, write it. Returns the rows.
+
+    Raises:
+        DataError: unknown names, or models or results in ``out`` that other code or data made.
+    """
     with reporting(settings.json) as report:
         check_names(settings)
+        names = {name for direction in settings.directions for name in direction.split("-")}
+        data = {name: data_digest(settings.fleets / name) for name in sorted(names)}
+        check_provenance(settings.out, {code_digest("supervised"), code_digest("adapted")}, data)
         rows: list[Row] = []
         jobs = [(s, d, v) for s in settings.seeds for d in settings.directions for v in settings.variants]
         for number, (seed, direction, variant) in enumerate(jobs, start=1):

@@ -73,7 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 1
         print(f"{name}: {type(told).__name__}: {_cause(told)} (UGOCC_TRACEBACK=1 shows where)", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as left:
+        # Lightning answers Ctrl-C by leaving with status 1.
+        if not isinstance(left, KeyboardInterrupt) and not isinstance(left.__context__, KeyboardInterrupt):
+            raise
         after = "; the same command continues where it stopped" if entry.resumes else ""
         print(f"\n{name}: interrupted{after}", file=sys.stderr)
         return 130

@@ -160,16 +160,24 @@ def _with_switches(kind: type[Any], argv: Sequence[str]) -> list[str]:
 
 def _with_lists(kind: type[Any], argv: Sequence[str]) -> list[str]:
     """The words, with brackets around the values of lists that have none."""
-    lists = {name for name, hint in _options(kind) if typing.get_origin(hint) is tuple}
+    lists = {
+        name
+        for name, hint in _options(kind)
+        if any(typing.get_origin(one) is tuple for one in (hint, *typing.get_args(hint)))
+    }
     words: list[str] = []
     for word in argv:
         name, equals, value = word.partition("=")
-        if words and words[-1] in lists and not word.startswith(("[", "--")):
-            word = f"[{word}]"
-        elif equals and name in lists and not value.startswith("["):
-            word = f"{name}=[{value}]"
+        if words and words[-1] in lists and not word.startswith("--"):
+            word = _in_brackets(word)
+        elif equals and name in lists:
+            word = f"{name}={_in_brackets(value)}"
         words.append(word)
     return words
+
+
+def _in_brackets(value: str) -> str:
+    return value if value.startswith("[") or value in ("null", "None") else f"[{value}]"
 
 
 def _options(kind: type[Any], prefix: str = "--") -> Iterator[tuple[str, Any]]:

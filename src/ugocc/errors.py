@@ -26,6 +26,17 @@ class DataError(ValueError):
         return type(self), (self.where, self.field, self.found, self.expected)
 
 
+def check_least(where: str, least: int, expected: str, **options: int) -> None:
+    """Refuse options below ``least``.
+
+    Raises:
+        DataError: naming the first, and what is ``expected``.
+    """
+    for option, value in options.items():
+        if value < least:
+            raise DataError(where, option, value, expected)
+
+
 def first_line(error: BaseException) -> str:
     """What a library says is wrong, in one line; the name of its error where it says nothing."""
     lines = str(error).strip().splitlines()

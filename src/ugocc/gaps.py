@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from statistics import fmean, pstdev
 
 from ugocc.errors import DataError
-from ugocc.results import VARIANTS, Row
+from ugocc.results import VARIANTS, Row, cell
 
 PLAIN, STRONG, ORACLE = "source-only", "strong source-only", "oracle"
 """Two baselines and the bar."""
@@ -110,7 +110,7 @@ def _head(columns: Sequence[str]) -> list[str]:
 
 def _line(names: tuple[str, str, str], variant: str, seeds: Collection[int], cells: Sequence[str]) -> str:
     direction, model, split = names
-    return "| " + " | ".join([direction, model, variant, split, str(len(seeds)), *cells]) + " |"
+    return "| " + " | ".join([*map(cell, (direction, model, variant, split)), str(len(seeds)), *cells]) + " |"
 
 
 def _shared(*scores: Mapping[int, float]) -> list[int]:

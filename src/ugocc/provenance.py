@@ -7,10 +7,12 @@ import hashlib
 import io
 import json
 import tokenize
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Final, Literal
+
+from ugocc.errors import DataError
 
 DECISIVE: Final = ("adaptation", "data", "evaluation", "geometry", "losses", "models", "training", "labels.py")
 """Parts of the package that decide numbers; pictures, pages and the command line do not."""
@@ -144,3 +146,26 @@ def _is_text(statement: ast.AST) -> bool:
         and isinstance(statement.value, ast.Constant)
         and isinstance(statement.value.value, str)
     )
+
+
+def check_provenance(folder: Path, code: Collection[str], data: dict[str, str]) -> None:
+    """Refuse models and results that do not belong in one table with what would be made now.
+
+    Args:
+        folder: where they are, at any depth.
+        code: digests of the code now, for every kind of training.
+        data: digests of the fleets now.
+
+    Raises:
+        DataError: a file of other code or data.
+    """
+    for file in sorted(set(folder.rglob("*.json")) - {folder / "results.json"}):  # what an ablation sums up in
+        then = json.loads(file.read_text(encoding="utf-8"))
+        found = then.get("code", "none") if isinstance(then, dict) else "none"
+        if found not in code:
+            today = " or ".join(sorted(digest[:12] for digest in code))
+            raise DataError(file, "code", found[:12], f"{today}, that of today (or other folders to write to)")
+        for name, digest in data.items():
+            found = then.get("data", {}).get(name, digest)
+            if found != digest:
+                raise DataError(file, f"data.{name}", found[:12], f"{digest[:12]}, the files that are there now")

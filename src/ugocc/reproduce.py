@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,7 +27,7 @@ from ugocc.gaps import gap_table, of_direction
 from ugocc.models.assemble import build_model, model_settings
 from ugocc.models.example import example_batch
 from ugocc.output import reporting
-from ugocc.provenance import code_digest, data_digest
+from ugocc.provenance import check_provenance, code_digest, data_digest
 from ugocc.results import Row, markdown_table, read_results, write_text
 from ugocc.serving.report import KEYS, Story, reproduce_report, story_of
 from ugocc.serving.tables import order
@@ -238,29 +237,6 @@ def publish(settings: ReproduceSettings, job: Job) -> None:
     path = published(settings, job)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, done.read_text(encoding="utf-8"))
-
-
-def check_provenance(folder: Path, code: Collection[str], data: dict[str, str]) -> None:
-    """Refuse models and results that do not belong in one table with what would be made now.
-
-    Args:
-        folder: where they are, at any depth.
-        code: digests of the code now, for every kind of training.
-        data: digests of the fleets now.
-
-    Raises:
-        DataError: a file of other code or data.
-    """
-    for file in sorted(folder.rglob("*.json")):
-        then = json.loads(file.read_text(encoding="utf-8"))
-        found = then.get("code", "none") if isinstance(then, dict) else "none"
-        if found not in code:
-            today = " or ".join(sorted(digest[:12] for digest in code))
-            raise DataError(file, "code", found[:12], f"{today}, that of today (or other folders to write to)")
-        for name, digest in data.items():
-            found = then.get("data", {}).get(name, digest)
-            if found != digest:
-                raise DataError(file, f"data.{name}", found[:12], f"{digest[:12]}, the files that are there now")
 
 
 def estimate(settings: ReproduceSettings, missing: Sequence[Job]) -> float:

@@ -176,12 +176,22 @@ def markdown_table(rows: Iterable[Row]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * 5 + "--:|" * (len(head) - 5)]
     for key, group in groups.items():
         rays = [r.ray_iou["mean"] for r in group if "mean" in r.ray_iou]
-        cells = [*key, str(len(group)), _mean([r.miou for r in group]), _mean([r.iou_occupied for r in group])]
+        cells = [
+            *map(cell, key),
+            str(len(group)),
+            _mean([r.miou for r in group]),
+            _mean([r.iou_occupied for r in group]),
+        ]
         cells += [_mean(rays), _mean([r.depth["abs_rel"] for r in group if "abs_rel" in r.depth], digits=3)]
         for name in names:
             cells.append(_mean([v for r in group if (v := r.per_class.get(name)) is not None]))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def cell(text: str) -> str:
+    """Text as it stands in a Markdown table: what would end the cell does not."""
+    return text.replace("|", "\\|")
 
 
 def replace_block(text: str, name: str, block: str) -> str:

@@ -32,6 +32,7 @@ def test_a_file_of_others_is_on_the_occ3d_grid(tmp_path: Path) -> None:
         ({"other": np.zeros((2, 2, 2), np.uint8)}, "the key pred"),
         ({"pred": np.zeros((2, 2, 2), np.int64)}, "uint8 of shape"),
         ({"pred": np.zeros((2, 2), np.uint8)}, "uint8 of shape"),
+        ({"pred": np.zeros((0, 2, 2), np.uint8), "lower": np.zeros(3), "voxel_size": 1}, "uint8 of shape"),
         ({"pred": np.full((2, 2, 2), 17, np.uint8), "lower": np.zeros(3), "voxel_size": 1}, "classes 0 to 9"),
         ({"pred": np.zeros((2, 2, 2), np.uint8)}, "or lower"),
     ],
@@ -48,4 +49,9 @@ def test_missing_and_truncated_files(tmp_path: Path) -> None:
     whole = write_prediction(tmp_path, "t", np.zeros(SMALL.shape, np.uint8), SMALL).read_bytes()
     (tmp_path / "t.npz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match="unreadable"):
+        read_prediction(tmp_path / "t.npz")
+    damaged = bytearray(whole)
+    damaged[100:116] = bytes(255 - byte for byte in damaged[100:116])
+    (tmp_path / "t.npz").write_bytes(damaged)
+    with pytest.raises(DataError, match=r"t\.npz: prediction: found unreadable"):
         read_prediction(tmp_path / "t.npz")

@@ -56,5 +56,10 @@ def test_only_places_inside_the_grid_in_height() -> None:
     assert np.allclose(SceneOrigins(drive(3, 1.0), low)["a1"], [(0.9, 0.1, 1.8)])  # none inside: its own
 
 
+def test_a_grid_that_does_not_hold_the_car_has_none() -> None:
+    ahead = VoxelGrid((4.0, -20.0, -1.0), (60, 100, 16), 0.4)
+    assert SceneOrigins(drive(1, 1.0), ahead)["a0"].shape == (0, 3)
+
+
 def test_grid_default() -> None:
     assert SceneOrigins([]).grid == OCC3D_GRID

@@ -107,6 +107,13 @@ def test_smaller_and_coarser_grids(tmp_path: Path) -> None:
     assert (row.miou, row.ray_iou["mean"]) == (100, 100)
 
 
+def test_a_volume_that_does_not_hold_the_car_has_no_rays(tmp_path: Path) -> None:
+    ahead = VoxelGrid((1.6, -2.4, -1.0), (6, 12, 12), 0.4)
+    row = score_folder(write(tmp_path, [x.semantics[14:, 4:16] for x in LABELS], ahead), Frames(LABELS))
+    assert row.miou == 100
+    assert row.ray_iou == {}
+
+
 def test_unknown_is_ignored(tmp_path: Path) -> None:
     semantics = LABELS[0].semantics.copy()
     semantics[semantics == FREE] = UNKNOWN

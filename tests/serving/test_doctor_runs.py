@@ -39,6 +39,17 @@ def test_runs_are_listed_with_their_state(tmp_path: Path, capsys: pytest.Capture
     assert "no runs" in capsys.readouterr().out
 
 
+def test_a_folder_may_have_brackets_in_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("exp[lr=0.1]", "of [", "[/a]"):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        text = "model: {name: flashocc, size: debug}\nvariant: full\noptim: {steps: 30}\n"
+        (folder / "recipe.yaml").write_text(text, encoding="utf-8")
+    list_runs(RunsSettings(tmp_path))
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("exp[lr=0.1]", "of [", "[/a]"))
+
+
 def test_doctor_finds_this_installation_well(
     tiny_fleets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from ugocc.adaptation.teacher import reestimate_batchnorm
+from ugocc.cli import main
 from ugocc.data.fleet import fleet_from_frames
 from ugocc.data.prepare import prepare
 from ugocc.data.source import open_fleet
@@ -173,3 +174,31 @@ def test_metrics_are_chosen_by_name() -> None:
     for wrong in ("ray_iuo", ["map_ten_class", "foo"]):
         with pytest.raises(DataError, match=r"eval: found (ray_iuo|foo), expected all, or"):
             chosen_metrics(wrong)
+
+
+def test_a_labelled_fleet_without_lidar_has_no_depth_to_measure(
+    checkpoint: Path, tiny_fleets: Path, tmp_path: Path
+) -> None:
+    frames = [replace(frame, lidar=None, sweeps=()) for frame in open_fleet(tiny_fleets / "five", "val")]
+    fleet_from_frames(tmp_path / "cars", frames, "val")
+    settings = TestSettings(checkpoint, tmp_path / "cars", out=tmp_path / "test", workers=0, accelerator="cpu")
+    assert test_fleet(replace(settings, report=False)).depth == {}
+    assert "NaN" not in (tmp_path / "test" / "results.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["predict", "--limit", "-1"], "predict: limit: found -1, expected a number of frames, or 0 for all"),
+        (["predict", "--statistics", "-1"], "predict: statistics: found -1"),
+        (["view", "--limit", "-1"], "view: limit: found -1"),
+        (["test", "--workers", "-1"], "test: workers: found -1"),
+        (["models", "--cameras", "0"], "models: cameras: found 0"),
+        (["table", "--pages", "nope.md"], "nope.md: pages: found no such file"),
+    ],
+)
+def test_numbers_and_pages_that_cannot_be_are_named(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) in (1, 2)
+    assert message in capsys.readouterr().err

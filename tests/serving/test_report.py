@@ -69,6 +69,10 @@ def test_a_tested_model_has_a_page(checkpoints: tuple[Path, Path], tiny_fleets: 
     test_fleet(replace(settings, checkpoint=second, before=first, eval="map_ten_class", out=tmp_path / "both"))
     variants = [row.variant for row in read_results(tmp_path / "both" / "results.json")]
     assert variants == ["full", "source-only"]
+    assert "The gap between the fleets, before and after" in headings(tmp_path / "both" / REPORT)
+    home = replace(settings, checkpoint=second, root=tiny_fleets / "six", before=first, eval="map_ten_class")
+    test_fleet(replace(home, out=tmp_path / "home"))
+    assert not [title for title in headings(tmp_path / "home" / REPORT) if "gap" in title]
     assert (tmp_path / "both" / REPORT).stat().st_size < 15e6
 
     # Two models of one kind are compared, not averaged.

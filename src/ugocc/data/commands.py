@@ -13,7 +13,7 @@ import numpy as np
 from ugocc.data.fleet import FleetSource, fleet_from_frames
 from ugocc.data.frame import CameraView, Frame, LidarSweep
 from ugocc.data.source import open_fleet
-from ugocc.errors import DataError
+from ugocc.errors import check_least
 from ugocc.progress import follow
 
 FARTHEST_CAMERA: Final = 30.0
@@ -69,8 +69,7 @@ class ConvertSettings:
     """Copy only the first frames; 0 copies all."""
 
     def __post_init__(self) -> None:
-        if self.limit < 0:
-            raise DataError("convert", "limit", self.limit, "a number of frames, or 0 for all")
+        check_least("convert", 0, "a number of frames, or 0 for all", limit=self.limit)
 
 
 def check_fleet(settings: CheckSettings) -> Checked:

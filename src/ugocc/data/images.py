@@ -65,7 +65,8 @@ def decode_image(
         else:
             with Image.open(io.BytesIO(data)) as picture:
                 # Pillow has no mode for 16-bit colour, and would keep the upper half of the bits.
-                modes = [picture.mode, *(str(np.atleast_1d(tile[3])[0]) for tile in picture.tile)]
+                how = [tile[3] for tile in picture.tile]
+                modes = [picture.mode, *(str(args[0] if isinstance(args, tuple) else args) for args in how)]
                 if deep := [mode for mode in modes if mode.startswith(("I", "F")) or ";16" in mode]:
                     raise DataError(where, "image", f"a picture of mode {deep[0]}", "8 bits per channel")
                 pixels = np.array(picture.convert("RGB"))

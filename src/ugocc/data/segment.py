@@ -21,7 +21,7 @@ from ugocc.data.images import read_bytes
 from ugocc.data.segment_networks import Segmenter, load_network, resized
 from ugocc.data.source import open_fleet
 from ugocc.data.teacher_maps import MapsCard, map_path, open_maps, write_map
-from ugocc.errors import DataError
+from ugocc.errors import DataError, check_least
 from ugocc.labels import CITYSCAPES_TRAIN, CLASSES, NUM_CLASSES, UNKNOWN
 from ugocc.progress import follow
 
@@ -64,8 +64,7 @@ class SegmentSettings:
             raise DataError("segment", "confidence", self.confidence, "a probability from 0 to 1")
         if self.width < 1:
             raise DataError("segment", "width", self.width, "a number of columns from 1")
-        if self.limit < 0:
-            raise DataError("segment", "limit", self.limit, "a number of frames, or 0 for all")
+        check_least("segment", 0, "a number of frames, or 0 for all", limit=self.limit)
 
 
 def segment_fleet(settings: SegmentSettings) -> None:

@@ -141,7 +141,7 @@ def evaluate(
         split=split,
         seed=about.get("seed", 0),
         seconds=seconds,
-        depth={k: round(v, 4) for k, v in task.depth.compute().items()} if task.depth else {},
+        depth={k: round(v, 4) for k, v in task.depth.compute().items()} if task.depth and task.depth.images else {},
         frames=len(data),
         train_seconds=about.get("train_seconds", 0.0),
         backbone=model.settings.image_encoder.backbone,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ugocc.data.arrays import BROKEN
 from ugocc.errors import DataError
 from ugocc.geometry.grid import OCC3D_GRID, VoxelGrid
 from ugocc.labels import NUM_CLASSES
@@ -36,12 +36,12 @@ def read_prediction(path: Path) -> tuple[NDArray[np.uint8], VoxelGrid]:
     try:
         with path.open("rb") as stream, np.load(stream) as file:
             arrays = {key: file[key] for key in file.files}
-    except (ValueError, TypeError, OSError, zipfile.BadZipFile, EOFError) as error:  # TypeError: a bare array
+    except (*BROKEN, TypeError) as error:  # TypeError: a bare array
         raise DataError(path, "prediction", f"unreadable ({error})", "an .npz file with the key pred") from error
     if "pred" not in arrays:
         raise DataError(path, "pred", f"keys {sorted(arrays)}", "the key pred")
     volume = arrays["pred"]
-    if volume.dtype != np.uint8 or volume.ndim != 3:
+    if volume.dtype != np.uint8 or volume.ndim != 3 or not volume.size:
         raise DataError(path, "pred", f"{volume.dtype} of shape {volume.shape}", "uint8 of shape (X, Y, Z)")
     if volume.max(initial=0) >= NUM_CLASSES:
         raise DataError(path, "pred", f"value {volume.max()}", f"classes 0 to {NUM_CLASSES - 1}")

@@ -64,12 +64,16 @@ def scene_origins(path: Points, position: int, world_T_ego: Points, grid: VoxelG
         grid: grid of the volumes.
 
     Returns:
-        (K, 3) metres in the key ego frame; the frame's own place alone if none is inside.
+        (K, 3) metres in the key ego frame; the frame's own place alone if none is so far inside, and nothing if the
+        volume does not even hold that.
     """
     places = transform(inverse(world_T_ego), path)
     margin = (MARGIN, MARGIN, 0.0)
     inside = ((places > np.add(grid.lower, margin)) & (places < np.subtract(grid.upper, margin))).all(axis=1)
-    chosen = places[inside] if inside.any() else places[position : position + 1]
+    chosen = places[inside]
+    if not len(chosen):
+        own = places[position : position + 1]
+        chosen = own[((own >= np.array(grid.lower)) & (own < np.array(grid.upper))).all(axis=1)]
     if len(chosen) > MOST:
         chosen = chosen[np.round(np.linspace(0, len(chosen) - 1, MOST)).astype(int)]
     return chosen

@@ -76,7 +76,8 @@ class RayIoU(Metric):
             pred: (B, X, Y, Z) classes 0-9.
             label: (B, X, Y, Z) classes 0-9, 255 unknown.
             origins: per sample (K, 3) ray origins in metres, key ego frame, inside the grid
-                (:func:`ugocc.evaluation.origins.scene_origins`); None for one usual lidar position.
+                (:func:`ugocc.evaluation.origins.scene_origins`), where there are any; None for one usual lidar
+                position.
 
         Raises:
             ValueError: shapes that differ or do not fit the grid, a class that is none of the ten, an origin outside.
@@ -93,6 +94,8 @@ class RayIoU(Metric):
             raise ValueError(f"prediction: classes {pred.min()} to {pred.max()}, expected 0 to 9")
         if ((label < 0) | (label > FREE) & (label != UNKNOWN)).any():
             raise ValueError(f"label: classes {np.unique(label).tolist()}, expected 0 to 9 and {UNKNOWN}")
+        if not len(origins):
+            return
         truth = np.where(label == UNKNOWN, _NO_TRUTH, label).astype(np.uint8)
         cells = (origins - self.grid.lower) / self.grid.voxel_size
         true, guess = first_hits((truth, pred.astype(np.uint8)), cells, self._rays, FREE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -66,7 +66,7 @@ class VolumeScores:
             "confusion": scores.confusion.tolist(),
             "by_distance": {ring: known(of_ring.miou) for ring, of_ring in by_distance.items()},
             "hidden": {"miou": known(hidden.miou), "iou_occupied": known(hidden.iou_occupied)},
-            "ray_iou": {} if self.rays is None else {k: round(v, 3) for k, v in self.rays.compute().items()},
+            "ray_iou": {} if self.rays is None else _measured(self.rays.compute()),
             "plausibility": {}
             if self.plausible is None
             else {k: known(v, digits=4) for k, v in self.plausible.compute()._asdict().items()},
@@ -104,6 +104,11 @@ class PlausibleShares(Metric):
     def compute(self) -> Plausibility:
         """Shares of all frames together."""
         return Plausibility(*(hold / of if of else math.nan for hold, of in self.counts.tolist()))
+
+
+def _measured(numbers: Mapping[str, float]) -> dict[str, float]:
+    """Numbers for a result file without those that could not be measured."""
+    return {name: round(value, 3) for name, value in numbers.items() if not math.isnan(value)}
 
 
 def known(value: float | None, digits: int = 3) -> float | None:

@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 
 from ugocc import __version__
 from ugocc.data.source import open_fleet
@@ -62,7 +63,7 @@ def examine(settings: DoctorSettings) -> list[Finding]:
         marks = {"ok": "[green]ok     [/]", "note": "[yellow]note   [/]", "problem": "[red]problem[/]"}
         console = Console(soft_wrap=True)
         for finding in found:
-            console.print(f"{marks[finding.state]} {finding.what}: ", end="")
+            console.print(f"{marks[finding.state]} {escape(finding.what)}: ", end="")
             console.print(finding.text, markup=False, highlight=False)
     problems = [finding.what for finding in found if finding.state == "problem"]
     if problems:

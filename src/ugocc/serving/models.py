@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from rich.table import Table
 
+from ugocc.errors import check_least
 from ugocc.models.assemble import MODELS, build_model, model_settings
 from ugocc.models.cost import cost_of
 from ugocc.output import reporting
@@ -32,6 +33,9 @@ class ModelsSettings:
     """Print JSON instead of a table."""
     out: Path | None = None
     """File that the numbers are written to, with commit, versions and machine."""
+
+    def __post_init__(self) -> None:
+        check_least("models", 1, "a number of cameras", cameras=self.cameras)
 
 
 def list_models(settings: ModelsSettings) -> None:

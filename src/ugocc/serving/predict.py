@@ -15,6 +15,7 @@ from PIL import Image
 from ugocc.data.frame import Frame
 from ugocc.data.occupancy import label_on_grid
 from ugocc.data.source import open_fleet
+from ugocc.errors import check_least
 from ugocc.evaluation.files import write_prediction
 from ugocc.labels import UNKNOWN
 from ugocc.output import check_writable, reporting
@@ -59,6 +60,10 @@ class PredictSettings:
     """Of an exported graph: bfloat16 where the runtime can."""
     json: bool = False
     """Print one JSON document, which names what was written, instead of a line."""
+
+    def __post_init__(self) -> None:
+        check_least("predict", 0, "a number of frames, or 0 for all", limit=self.limit)
+        check_least("predict", 0, "a number of frames, or 0 for none", statistics=self.statistics)
 
 
 def predict_fleet(settings: PredictSettings) -> None:

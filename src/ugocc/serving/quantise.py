@@ -13,6 +13,7 @@ from onnxruntime.quantization.calibrate import CalibrationDataReader
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from ugocc.data.dataset import FrameDataset
+from ugocc.errors import DataError
 from ugocc.models.assemble import OccupancyModel
 from ugocc.models.exportable import rig_tensors
 from ugocc.progress import follow
@@ -67,8 +68,13 @@ class _Frames(CalibrationDataReader):
     def _all(
         model: OccupancyModel, data: FrameDataset, frames: Sequence[int], fixed: bool
     ) -> Iterator[dict[str, NDArray[Any]]]:
+        cameras = 0
         for index in follow(frames, "ranges of int8"):
             sample = data[index]
+            count = sample.images.shape[1]
+            cameras = cameras or count
+            if count != cameras:
+                raise DataError(sample.tokens[0], "cameras", count, f"{cameras}, as the frames before have")
             rig = {} if fixed else rig_tensors(model, sample)
             yield {"images": sample.images.numpy(), **{name: value.numpy() for name, value in rig.items()}}
 

@@ -149,7 +149,7 @@ def test_report(
     sections = [
         results_section(rows),
         None
-        if before is None or len(rows) == 1
+        if before is None or len(rows) == 1 or row.train_fleet == row.eval_fleet
         else gap_section(rows[1:], rows[:1], [], row.train_fleet, row.eval_fleet),
         classes_section({f"Classes on {row.eval_fleet} ({row.split})": named}),
         confusion_section(named, row.eval_fleet),

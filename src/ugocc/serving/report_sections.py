@@ -10,7 +10,7 @@ import numpy as np
 
 from ugocc.gaps import gap_closed
 from ugocc.labels import CLASSES
-from ugocc.results import Row, markdown_table
+from ugocc.results import Row, cell, markdown_table
 from ugocc.serving.tables import class_means
 from ugocc.viz.report import figures
 from ugocc.viz.report.curves import in_a_row
@@ -42,14 +42,14 @@ def gap_section(before: Sequence[Row], after: Sequence[Row], bar: Sequence[Row],
     scores = [_miou(rows, target) for rows in (before, after, bar)]
     at_home = [_miou(before, source), _miou(after, source), None]  # the bar is a stranger on the source
     known = any(score is not None for score in at_home)
-    lines = [f"| mIoU | on {source} | on {target} | gap |", "|---|--:|--:|--:|"]
+    lines = [f"| mIoU | on {cell(source)} | on {cell(target)} | gap |", "|---|--:|--:|--:|"]
     if not known:
-        lines = [f"| mIoU | on {target} |", "|---|--:|"]
+        lines = [f"| mIoU | on {cell(target)} |", "|---|--:|"]
     for name, home, score in zip(names, at_home, scores, strict=True):
         if score is not None:
             gap = None if home is None else home - score
             cells = [_number(home), _number(score), _number(gap)] if known else [_number(score)]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+            lines.append(f"| {cell(name)} | " + " | ".join(cells) + " |")
     low, high, most = scores
     drawn, note = "", f"mIoU on {target}, no label of which was learned from."
     if known:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import yaml
+from rich.markup import escape
 from rich.table import Table
 
 from ugocc.errors import DataError
@@ -66,7 +67,9 @@ def list_runs(settings: RunsSettings) -> list[Run]:
         table = Table("run", "state", "model", "variant", "steps", "last written")
         for run in runs:
             state = f"[{COLOURS[run.state]}]{run.state}[/]"
-            table.add_row(run.folder, state, run.model, run.variant, str(run.steps), run.changed)
+            table.add_row(
+                escape(run.folder), state, escape(run.model), escape(run.variant), str(run.steps), run.changed
+            )
         report(runs, table if runs else f"no runs in {settings.folder}")
     return runs
 

@@ -16,7 +16,7 @@ from ugocc.extras import EXTRAS
 from ugocc.gaps import gap_table, ingredient_table
 from ugocc.labels import CLASSES
 from ugocc.output import reporting
-from ugocc.results import VARIANTS, Row, markdown_table, read_results, replace_block, write_text
+from ugocc.results import VARIANTS, Row, cell, markdown_table, read_results, replace_block, write_text
 from ugocc.serving.models import MODEL_COLUMNS, model_cells
 from ugocc.serving.recipe_tables import recipe_table, step_table
 from ugocc.viz.canvas import write_picture
@@ -63,6 +63,8 @@ def write_tables(settings: TableSettings) -> None:
 
 
 def _write_tables(settings: TableSettings, page: Path) -> None:
+    if not page.is_file():
+        raise DataError(page, "pages", "no such file", "a Markdown page with blocks to fill")
     text = page.read_text(encoding="utf-8")
     for name in re.findall(r"<!-- results:(\S+) -->", text):
         text = replace_block(text, f"results:{name}", markdown_table(listed_rows(settings.results / name)))
@@ -125,7 +127,7 @@ def ring_table(rows: Sequence[Row]) -> str:
         numbers = [_mean_of([row.by_distance.get(ring) for row in group]) for ring in rings]
         numbers += [_mean_of([row.hidden.get(name) for row in group]) for name in ("miou", "iou_occupied")]
         numbers += [_mean_of([row.plausibility.get(name) for row in group], digits=3) for name in shares]
-        lines.append("| " + " | ".join([*key, str(len(group)), *numbers]) + " |")
+        lines.append("| " + " | ".join([*map(cell, key), str(len(group)), *numbers]) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -169,7 +171,7 @@ def checkpoint_table(rows: Sequence[Row]) -> str:
                 f"{row.steps} steps, {row.train_seconds / 60:.0f} min",
                 f"`{row.weights_sha256[:12]}`",
             ]
-            lines.append("| " + " | ".join(cells) + " |")
+            lines.append("| " + " | ".join(map(cell, cells)) + " |")
     return "\n".join(lines) + "\n"
 
 

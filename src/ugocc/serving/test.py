@@ -11,7 +11,7 @@ from typing import Literal
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.frame import FrameSource
 from ugocc.data.source import open_fleet
-from ugocc.errors import DataError, MissingPackage
+from ugocc.errors import DataError, MissingPackage, check_least
 from ugocc.evaluation.evaluate import METRICS, Metric, evaluate
 from ugocc.evaluation.score import score_folder
 from ugocc.extras import require
@@ -62,6 +62,9 @@ class TestSettings:
     """Also write <out>/report.html: charts, and volumes to turn in the browser."""
     json: bool = False
     """Print one JSON document instead of the table."""
+
+    def __post_init__(self) -> None:
+        check_least("test", 0, "a number of processes, or 0 for none beside this one", workers=self.workers)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,10 @@ from PIL import Image
 
 from ugocc.data.frame import CameraView, Frame
 from ugocc.data.source import open_fleet
+from ugocc.errors import check_least
 from ugocc.geometry.camera import project
 from ugocc.geometry.rigid import Matrix, inverse, transform
+from ugocc.output import check_writable
 from ugocc.progress import follow
 from ugocc.viz.canvas import Picture, write_picture
 from ugocc.viz.film import check_film, film_name, of_one_size, write_film
@@ -59,11 +61,16 @@ class ViewSettings:
     width: int = 704
     """Columns of the pictures in the rerun viewer; wider ones are scaled down."""
 
+    def __post_init__(self) -> None:
+        check_least("view", 0, "a number of frames, or 0 for all", limit=self.limit)
+        check_least("view", 1, "a number of pixels", width=self.width)
+
 
 def view_fleet(settings: ViewSettings) -> None:
     """Write one picture per frame, and a film if asked."""
     if settings.film != "none":
         check_film(settings.out / f"film.{settings.film}")
+    check_writable(settings.out)
     frames = open_fleet(settings.root, settings.split, settings.name, settings.every)
     count = min(settings.limit or len(frames), len(frames))
     pictures = []

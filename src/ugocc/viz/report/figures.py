@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -16,7 +17,8 @@ from ugocc.viz.report.scenes import AFTER, BAR, BEFORE, png
 
 def table(markdown: str) -> str:
     """A Markdown table as an HTML one; columns named after a class get its colour."""
-    lines = [[cell.strip() for cell in line.strip("| \n").split("|")] for line in markdown.strip().splitlines()]
+    rows_of_text = [re.split(r"(?<!\\)\|", line.strip()[1:-1]) for line in markdown.strip().splitlines()]
+    lines = [[cell.strip().replace("\\|", "|") for cell in cells] for cells in rows_of_text]
     head, marks, body = lines[0], lines[1], lines[2:]
     right = [mark.endswith(":") for mark in marks]
     names = (
