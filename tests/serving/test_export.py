@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,7 @@ def test_every_model_says_the_same_in_onnx_runtime(name: str, tmp_path: Path):
     pytest.importorskip("onnxruntime")
     folder = model_folder(tmp_path, name)
     graph = ExportedModel(export_model(ExportSettings(folder, tmp_path / "graph", cameras=3)))
+    assert not [*graph.parameters(), *graph.buffers()], "nothing goes to another device, where runtimes do not run"
     model, _ = load_model(folder)
     for seed in (1, 2):  # the second with a rig that the graph has not seen
         batch = example_batch(model.settings.input, cameras=3, samples=2, seed=seed)
@@ -186,6 +188,20 @@ def test_wrong_options_and_broken_folders_are_named(exported: Path, checkpoint: 
     for runtime in ("onnxruntime", "openvino"):
         with pytest.raises(DataError, match="a whole graph"):
             ExportedModel(broken, runtime)
+
+
+def test_a_graph_is_not_used_with_the_statistics_of_another_fleet(exported: Path, tmp_path: Path):
+    pytest.importorskip("onnxruntime")
+    about = json.loads((exported / "export.json").read_text(encoding="utf-8"))
+    folder = tmp_path / "graph"
+    shutil.copytree(exported, folder)
+    card = about["card"] | {"train_fleet": "six", "target_fleet": "five", "statistics_sha256": {"six": "digest"}}
+    for baked, right, wrong in (("six", ["six", "mine", None], "five"), (None, ["five", "mine", None], "six")):
+        (folder / "export.json").write_text(json.dumps(about | {"card": card, "fleet": baked}))
+        for fleet in right:
+            assert isinstance(open_model(folder, fleet)[0], ExportedModel)
+        with pytest.raises(DataError, match=rf"export\.json: fleet: found {baked}, expected {wrong}, whose statistics"):
+            open_model(folder, wrong)
 
 
 def test_network_of_ours_is_opened_as_before(checkpoint: Path):

@@ -135,5 +135,10 @@ def _counted(work: Work, block: nn.Module, args: tuple[Any, ...]) -> Job:
 
 
 def _tensors(tree: Any) -> list[Tensor]:
-    leaves = [vars(leaf) if hasattr(leaf, "__dataclass_fields__") else leaf for leaf in tree_leaves(tree)]
-    return [t for t in tree_leaves(leaves) if isinstance(t, Tensor)]
+    found = []
+    for leaf in tree_leaves(tree):
+        if hasattr(leaf, "__dataclass_fields__"):
+            found += _tensors(vars(leaf))
+        elif isinstance(leaf, Tensor):
+            found.append(leaf)
+    return found

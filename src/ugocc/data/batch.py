@@ -65,8 +65,9 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device, but for float64 on MPS, which has none: world poses stay where they are."""
-        stays = torch.float64 if torch.device(device).type == "mps" else None
-        return self._each(lambda value: value if value.dtype == stays else value.to(device, non_blocking=True))
+        kind = torch.device(device).type
+        stays, wait = torch.float64 if kind == "mps" else None, kind == "cpu"  # where it is read at once
+        return self._each(lambda value: value if value.dtype == stays else value.to(device, non_blocking=not wait))
 
     def pick(self, sample: int) -> Batch:
         """One sample as a batch of its own."""

@@ -63,8 +63,9 @@ class ExportedModel(nn.Module):
             raise DataError(folder / ABOUT, "format", self.exported["format"], "onnx: torch programs are run by torch")
         self.about: dict[str, Any] = self.exported["card"]
         self.settings = build_settings(ModelSettings, self.about["model"], folder / ABOUT)
-        # Its weights are never used: it knows what is to be told of a rig.
-        self.knows_rigs = build_model(self.settings).eval()
+        # Its weights are never used: it knows what is to be told of a rig. In a tuple it is no part of this module, and
+        # stays on the CPU wherever that goes.
+        self._knows_rigs = (build_model(self.settings).eval(),)
         self.rig = load_tensors(folder / RIG) if self.exported["calibration"] == "fixed" else None
         graph = folder / self.exported["graph"]
         if not graph.is_file():
@@ -105,7 +106,7 @@ class ExportedModel(nn.Module):
         return Prediction(occupancy.to(device), depth, bins, None, occupancy.new_zeros(batch.size, 0, 0, 0))
 
     def _one(self, sample: Batch) -> list[NDArray[Any]]:
-        rig = rig_tensors(self.knows_rigs, sample)
+        rig = rig_tensors(*self._knows_rigs, sample)
         return self.run({"images": sample.images.numpy(), **{name: value.numpy() for name, value in rig.items()}})
 
 
@@ -119,13 +120,27 @@ def open_model(
         fleet: name of the fleet whose images it is for; see :func:`ugocc.training.checkpoint.load_model`.
         runtime: what runs an exported graph.
         precision: of an exported graph.
+
+    Raises:
+        DataError: a graph with the batch-norm statistics of one fleet for another that the network has its own of.
     """
     folder = find_model(folder)
     if not (folder / ABOUT).is_file():
         return load_model(folder, fleet)
     model = ExportedModel(folder, runtime, precision)
+    _check_statistics(folder, model, fleet)
     how = f"{runtime}, {model.exported['precision'] if precision == 'float32' else precision}"
     return model.eval(), {**model.about, "runtime": how}
+
+
+def _check_statistics(folder: Path, model: ExportedModel, fleet: str | None) -> None:
+    card, baked = model.about, model.exported.get("fleet")
+    further = card.get("statistics_sha256", {})
+    known = {card.get("train_fleet"), card.get("target_fleet"), *further}
+    # Fleets that are not among the further ones have the statistics that the weights came with.
+    if fleet in known and (fleet if fleet in further else None) != (baked if baked in further else None):
+        wanted = f"{fleet}, whose statistics the network has: export it with --root or --name"
+        raise DataError(folder / ABOUT, "fleet", baked, wanted)
 
 
 def read_about(folder: Path) -> dict[str, Any]:
