@@ -100,9 +100,14 @@ def test_misplaced_cameras_are_rigid_and_near() -> None:
 def test_colours_change_alike_within_a_sample_and_padding_stays_black() -> None:
     batch = _batch()
     batch = replace(batch, images=batch.images[:, :1].expand_as(batch.images).clone())
-    batch.pixel_mask[0, 0, :4] = False
+    batch.images[:, :, :, :4] = 0
+    batch.images[:, :, :, 4:8] = 0.5  # the own car, as it is prepared
+    batch.pixel_mask[:, :, :8] = False
+    changed = recolour(batch, 0.3, 0.02, np.random.default_rng(0)).images
+    assert (changed[:, :, :, :4] == 0).all()
+    assert (zoom(batch, 0.8).images[:, :, :, 0] == 0).all()
+    assert (changed[:, :, :, 4:8] > 0.1).all()
     changed = recolour(batch, 0.3, 0.0, np.random.default_rng(0)).images
-    assert (changed[0, 0, :, :4] == 0).all()
     assert torch.equal(changed[0, 1], changed[0, 2])
     assert not torch.equal(changed[0, 1], batch.images[0, 1])
     assert not torch.equal(changed[0, 1], changed[1, 1])

@@ -203,16 +203,21 @@ def test_an_unlabelled_frame_is_prepared_without_touching_labels():
     assert (bare.lidar, bare.sweeps, bare.occupancy, bare.boxes) == (None, (), None, ())
 
 
-def test_the_own_car_is_black():
+def test_the_own_car_has_the_mean_colour_of_the_rest():
     """The networks see no mask: what is not to speak of the street must not be there to see."""
     picture = np.full((300, 400, 3), 200, np.uint8)
+    picture[250:, 100:300] = 30, 60, 90
     own = np.zeros((300, 400), bool)
     own[250:, 100:300] = True
     for lens in (np.zeros(5), LENS):
         made = prepare(frame((with_picture(camera("front", distortion=lens), picture, own_car=own),)), SMALL).cameras[0]
-        assert not made.visible.all()
-        assert (made.image[:, made.visible] == 200).all()
-        assert not made.image[:, ~made.visible].any()
+        inner = ndimage.binary_erosion(made.visible, iterations=3)  # its border is mixed when pictures are resized
+        assert (made.image[:, inner] == 200).all()
+        mean = made.image[:, made.visible].mean(axis=1).astype(np.uint8)[:, None]
+        assert mean.min() > 190
+        covered = made.image[:, ~made.visible] == mean
+        assert covered.all()
+        assert covered.size > 6000
 
 
 def test_pixels_beside_the_fold_of_a_lens_do_not_show_the_border():

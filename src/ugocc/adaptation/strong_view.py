@@ -56,11 +56,12 @@ def zoom(batch: Batch, factor: float) -> Batch:
     target has none.
     """
     height, width = batch.images.shape[-2:]
-    images = zoom_maps(batch.images, factor)
+    picture = zoom_maps(torch.ones_like(batch.pixel_mask), factor, fill=0)
+    images = zoom_maps(batch.images, factor) * picture[:, :, None]
     inside = zoom_maps(batch.pixel_mask, factor, fill=0)
     affine = zoom_affine(factor, height, width).to(batch.image_affine)
     affine = exact_product(affine, batch.image_affine)
-    return replace(batch, images=images * inside[:, :, None], pixel_mask=inside, image_affine=affine)
+    return replace(batch, images=images, pixel_mask=inside, image_affine=affine)
 
 
 def zoom_maps(maps: Tensor, factor: float, fill: float = 0.0) -> Tensor:
@@ -110,7 +111,7 @@ def recolour(batch: Batch, strength: float, noise: float, rng: np.random.Generat
             generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
             grain = torch.randn(sample.shape, generator=generator).to(sample) * (noise * rng.uniform())
             jittered = (jittered + grain).clamp_(0, 1)
-        images.append(jittered * shown[:, None])
+        images.append(jittered * (shown | (sample > 0).any(dim=1))[:, None])
     return replace(batch, images=torch.stack(images))
 
 

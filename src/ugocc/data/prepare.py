@@ -93,9 +93,9 @@ def without_labels(frame: Frame) -> Frame:
 def prepare(frame: Frame, settings: InputSettings, labelled: bool = True) -> Prepared:
     """Read a frame and bring it to the network's scale.
 
-    Pictures are undistorted to the ideal pinhole of the same intrinsics and resized in one go, antialiased, and black
-    where they show the own car; 2D labels take the nearest pixel; lidar becomes points on the pictures; occupancy is
-    cut to the box of ``settings.grid``.
+    Pictures are undistorted to the ideal pinhole of the same intrinsics and resized in one go, antialiased; where they
+    show the own car they take the mean colour of the rest; 2D labels take the nearest pixel; lidar becomes points on
+    the pictures; occupancy is cut to the box of ``settings.grid``.
 
     Args:
         frame: what a reader yields.
@@ -131,11 +131,11 @@ def _prepare_camera(frame: Frame, view: CameraView, points: Matrix | None, setti
         image = _resize(_read_image(view, (width, height)), width, height)
     else:
         image = _undistort_and_resize(_read_image(view, (2 * width, 2 * height)), recorded, (view.width, view.height))
-    semantics, visible = _read_maps(view, (width, height), recorded)
+    semantics, visible, own_car = _read_maps(view, (width, height), recorded)
     pixels = image.numpy()
     return PreparedCamera(
         name=view.name,
-        image=pixels if view.own_car is None else pixels * visible,
+        image=pixels if own_car is None else _covered(pixels, own_car, visible),
         semantics=semantics,
         visible=None if visible.all() else visible,
         lidar=lidar,
@@ -203,15 +203,25 @@ def _undistort_and_resize(image: Tensor, recorded: NDArray[np.float32], recorded
 
 def _read_maps(
     view: CameraView, size: tuple[int, int], recorded: NDArray[np.float32] | None
-) -> tuple[NDArray[np.uint8] | None, NDArray[np.bool_]]:
-    """2D labels and the mask of pixels that show the world, both (h, w), by the nearest recorded pixel."""
+) -> tuple[NDArray[np.uint8] | None, NDArray[np.bool_], NDArray[np.bool_] | None]:
+    """2D labels, the mask of pixels that show the world, and that of the own car, all (h, w), by the nearest recorded
+    pixel."""
     row, column, visible = _nearest_pixels(view, size, recorded)
+    own_car = None
     if view.own_car is not None:
-        visible = visible & (_checked(view, "own_car", view.own_car())[row, column] == 0)
+        own_car = visible & (_checked(view, "own_car", view.own_car())[row, column] != 0)
+        visible = visible & ~own_car
     if view.semantics is None:
-        return None, visible
+        return None, visible, own_car
     semantics = _checked(view, "semantics", view.semantics())[row, column]
-    return np.where(visible, semantics, np.uint8(UNKNOWN)), visible
+    return np.where(visible, semantics, np.uint8(UNKNOWN)), visible, own_car
+
+
+def _covered(image: NDArray[np.uint8], own_car: NDArray[np.bool_], visible: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """(3, h, w) with the own car in the mean colour of what shows the world, as re-rendered pictures have it where
+    nothing is seen: networks take black for a thing."""
+    mean = image[:, visible].mean(axis=1) if visible.any() else np.zeros(3)
+    return np.where(own_car, mean.astype(np.uint8)[:, None, None], image)
 
 
 def at_prepared_size(view: CameraView, values: NDArray[Any], settings: InputSettings) -> NDArray[Any]:
