@@ -207,3 +207,15 @@ def test_a_graph_is_not_used_with_the_statistics_of_another_fleet(exported: Path
 def test_network_of_ours_is_opened_as_before(checkpoint: Path):
     model, _ = open_model(checkpoint)
     assert isinstance(model, OccupancyModel)
+
+
+def test_ranges_of_int8_need_as_many_cameras_in_every_frame(checkpoint: Path):
+    pytest.importorskip("onnxruntime")
+    from ugocc.serving.quantise import _Frames
+
+    model, _ = load_model(checkpoint)
+    frames = [example_batch(model.settings.input, cameras) for cameras in (3, 2)]
+    reader = _Frames(model, frames, [0, 1], fixed=True)
+    assert reader.get_next()["images"].shape[1] == 3
+    with pytest.raises(DataError, match="cameras: found 2, expected 3"):
+        reader.get_next()

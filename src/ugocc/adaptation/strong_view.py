@@ -111,6 +111,7 @@ def recolour(batch: Batch, strength: float, noise: float, rng: np.random.Generat
             generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
             grain = torch.randn(sample.shape, generator=generator).to(sample) * (noise * rng.uniform())
             jittered = (jittered + grain).clamp_(0, 1)
+        # Padding is black; the own car, which is not shown either, has a colour and keeps one.
         images.append(jittered * (shown | (sample > 0).any(dim=1))[:, None])
     return replace(batch, images=torch.stack(images))
 
