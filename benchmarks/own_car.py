@@ -59,6 +59,7 @@ def forms(view: CameraView) -> Iterator[CameraView]:
 def measure(predictor: Predictor, frames: list[Frame], fleet: str) -> list[dict[str, object]]:
     """Scores of every form."""
     scores, ghosts = [MapTenClass() for _ in FORMS], [0] * len(FORMS)
+    near = (np.abs(predictor.model.settings.input.grid.centres()[..., :2]) < NEAR).all(axis=-1)
     for frame in follow(frames, f"bonnets on {fleet}"):
         assert frame.occupancy is not None
         cameras = zip(*(forms(view) for view in frame.cameras), strict=True)
@@ -67,7 +68,6 @@ def measure(predictor: Predictor, frames: list[Frame], fleet: str) -> list[dict[
             label = label_on_grid(frame.occupancy(), frame.occupancy_grid, predicted.grid, where=frame.token)
             volumes = (predicted.classes, label.semantics, label.camera_mask)
             scores[form].update(*(torch.from_numpy(np.ascontiguousarray(v))[None] for v in volumes))
-            near = (np.abs(predicted.grid.centres()[..., :2]) < NEAR).all(axis=-1)
             ghosts[form] += int((near & (predicted.classes == VEHICLE) & (label.semantics != VEHICLE)).sum())
     return [
         {"fleet": fleet, "pictures": form, "miou": round(score.compute().miou, 2), "ghosts": ghost}
