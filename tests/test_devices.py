@@ -5,7 +5,8 @@ import torch
 
 from ugocc.data.batch import Batch
 from ugocc.data.prepare import InputSettings
-from ugocc.devices import accelerator_of, default_device, multiplies_bfloat16, precision_of
+from ugocc.devices import accelerator_of, default_device, device_of, multiplies_bfloat16, precision_of
+from ugocc.errors import DataError
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.models.example import example_batch
 from ugocc.training.settings import RunSettings
@@ -17,6 +18,18 @@ def test_mps_is_taken_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert default_device() == accelerator_of("auto") == ("cuda" if cuda else "cpu")
     assert [accelerator_of(name) for name in ("cpu", "cuda", "mps")] == ["cpu", "cuda", "mps"]
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:2", "cuda:", "mps"])
+def test_a_device_that_is_not_there_is_named_beside_those_that_are(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(
+        DataError, match=f"predict: device: found {name}, expected .*: cpu, cpu:0, cuda, cuda:0, cuda:1$"
+    ):
+        device_of(name, "predict")
+    assert device_of("cuda:1", "predict") == torch.device("cuda", 1)
+    assert device_of("cpu", "predict") == torch.device("cpu")
 
 
 @pytest.mark.parametrize(

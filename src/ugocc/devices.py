@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import torch
 
+from ugocc.errors import DataError
+
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 """Lightning's names of the precisions to train in."""
 
@@ -17,6 +19,24 @@ def default_device() -> str:
     mps, which has no float64, was never tried: whoever wants it names it.
     """
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def device_of(name: str | None, where: str) -> torch.device:
+    """The device that an option names.
+
+    Args:
+        name: cpu, cuda, mps, or one of several such as ``cuda:1``; None is :func:`default_device`.
+        where: whose option it is, for the error.
+
+    Raises:
+        DataError: it is no device of this machine.
+    """
+    name = name or default_device()
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    there = [known for kind, n in counts.items() if n for known in (kind, *(f"{kind}:{i}" for i in range(n)))]
+    if name not in there:
+        raise DataError(where, "device", name, f"a device of this machine: {', '.join(there)}")
+    return torch.device(name)
 
 
 def accelerator_of(name: str) -> str:

@@ -20,6 +20,7 @@ from ugocc.bench.page import bench_page, growth_chart
 from ugocc.bench.scaling import with_cameras, with_processes, with_samples
 from ugocc.bench.steps import measure_steps
 from ugocc.data.source import open_fleet
+from ugocc.devices import device_of
 from ugocc.errors import DataError
 from ugocc.extras import require
 from ugocc.models.assemble import MODELS, model_settings
@@ -86,7 +87,7 @@ def _measure(settings: BenchSettings) -> dict[str, Any]:
     for name in settings.models:
         if name not in MODELS:
             raise DataError("bench", "models", name, f"names of {', '.join(MODELS)}")
-    device = _device(settings.device)
+    device = device_of(settings.device, "bench")
     size, runs, seconds = settings.steps_size, settings.runs, settings.seconds
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, transient=True) as progress:
@@ -147,15 +148,6 @@ def write_page(page: Path, content: Mapping[str, Any]) -> None:
         picture = write_picture(page.parent / "images" / "growth.png", growth_chart(content))
         text += f"\n![Time and memory with cameras]({picture.relative_to(page.parent).as_posix()})\n"
     write_text(page, replace_block(page.read_text(encoding="utf-8"), "report:bench", text))
-
-
-def _device(name: str) -> torch.device:
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(name, False):
-        raise DataError(
-            "bench", "device", name, f"one of {', '.join(k for k, v in there.items() if v)} on this machine"
-        )
-    return torch.device(name)
 
 
 def _plain(measured: Measured) -> dict[str, Any]:

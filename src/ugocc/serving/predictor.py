@@ -17,7 +17,7 @@ from ugocc.adaptation.visibility import voxels_in_pictures
 from ugocc.data.frame import Frame
 from ugocc.data.prepare import prepare
 from ugocc.data.transforms import make_sample
-from ugocc.devices import default_device
+from ugocc.devices import device_of
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.models.assemble import OccupancyModel
 from ugocc.serving.exported import ExportedModel, GraphPrecision, Runtime, open_model
@@ -45,11 +45,11 @@ class Predictor:
     Args:
         model: the network.
         about: its card.
-        device: torch device; by default cuda, then mps, then cpu, whichever is there.
+        device: torch device; by default ``ugocc.devices.default_device``.
     """
 
     def __init__(self, model: OccupancyModel | ExportedModel, about: dict[str, Any], device: str | None = None) -> None:
-        self.device = torch.device(device or default_device())
+        self.device = device_of(device, "predictor")
         self.model = model.to(self.device).eval()
         self.about = about
 
