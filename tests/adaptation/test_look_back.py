@@ -12,7 +12,7 @@ import torch
 from ugocc.adaptation.earlier import Earlier, earlier_frame
 from ugocc.adaptation.rerender import RerenderSettings, filled_mask, rerender
 from ugocc.adaptation.rig import VirtualRig, turned
-from ugocc.adaptation.source_views import source_views
+from ugocc.adaptation.source_views import joined, source_views
 from ugocc.data.frame import OccupancyLabel
 from ugocc.data.prepare import Prepared, PreparedCamera
 from ugocc.errors import DataError
@@ -166,3 +166,19 @@ def test_what_can_move_is_left_out_with_and_without_2d_labels(street: Any, five_
 def test_distances_must_be_positive() -> None:
     with pytest.raises(DataError, match=r"look_back.*metres above 0"):
         RerenderSettings(look_back=(4.0, 0.0))
+
+
+def test_moments_whose_pictures_differ_in_size_are_joined(street: Any, five_cameras: Any) -> None:
+    then = frame(street, five_cameras, -8.0)
+    small = replace(then.cameras[0], image=then.cameras[0].image[:, :-8, :-4], visible=None, semantics=None)
+    views = [source_views(then), source_views(replace(then, cameras=(small,)))]
+    assert views[1].depth.shape == (1, ROWS - 8, COLUMNS - 4)
+    both = joined(views)
+    assert both.depth.shape == (len(then.cameras) + 1, ROWS, COLUMNS)
+    torch.testing.assert_close(both.depth[:-1], views[0].depth)
+    for name in ("images", "depth", "confidence", "sky", "semantics", "pixel_mask"):
+        here, there = getattr(both, name)[-1], getattr(views[1], name)[0]
+        torch.testing.assert_close(here[..., : ROWS - 8, : COLUMNS - 4], there)
+        beyond = here.clone()
+        beyond[..., : ROWS - 8, : COLUMNS - 4] = UNKNOWN if name == "semantics" else 0
+        assert (beyond == (UNKNOWN if name == "semantics" else 0))[..., ROWS - 8 :, :].all()

@@ -166,6 +166,18 @@ def test_mirrored_labels_stay_where_bev_T_ego_puts_them(grid, x, y):
     assert np.linalg.det(batch.bev_T_ego[0].numpy()) == (-1) ** (x + y)
 
 
+@pytest.mark.parametrize("lower", [-20.0, -10.0, 0.0])
+def test_a_mirrored_volume_is_turned_and_stretched_about_the_vehicle(lower):
+    sizes = InputSettings(264, 96, VoxelGrid((lower, -20.0, -1.0), (100, 100, 16), 0.4))
+    prepared = prepare(frame((camera("a"),)), sizes)
+    mirrored = make_sample(prepared, sizes, replace(STILL, bev_flip_x=1.0), np.random.default_rng(0))
+    augment = replace(STILL, bev_flip_x=1.0, bev_turn=40.0, bev_scale=0.2)
+    for seed in range(3):
+        batch = make_sample(prepared, sizes, augment, np.random.default_rng(seed))
+        assert not torch.allclose(batch.bev_T_ego[0, :2, :2], mirrored.bev_T_ego[0, :2, :2], atol=0.01)
+        torch.testing.assert_close(batch.bev_T_ego[0, :3, 3], mirrored.bev_T_ego[0, :3, 3])
+
+
 @pytest.mark.parametrize("grid", [GRID, VoxelGrid((-10.0, -20.0, -1.0), (100, 60, 16), 0.4)])
 def test_labels_of_a_moved_volume_are_those_of_the_nearest_voxels(grid):
     """Nearest in voxels of the label's own size, and joined to those of the grid only then."""

@@ -105,6 +105,20 @@ def test_every_raw_id_is_mapped_and_totals_are_kept(tmp_path):
     assert (semantics == FREE).sum() == (raw == 23).sum()
 
 
+def test_labels_of_a_part_of_the_segments_need_the_list(made, copy):
+    for component in (copy / "training").iterdir():
+        (component / f"{SEGMENTS[0]}.parquet").unlink(missing_ok=True)
+    frame = WaymoSource(copy)[0]
+    with pytest.raises(
+        DataError, match=r"segments\.txt: segments: found no file, and 2 folders of labels for 1 segments"
+    ):
+        frame.occupancy()
+    (copy / "occ3d" / "training" / "segments.txt").write_text("\n".join(SEGMENTS))
+    listed, whole = WaymoSource(copy)[0], WaymoSource(made)[7]
+    assert listed.token == whole.token
+    assert np.array_equal(listed.occupancy().semantics, whole.occupancy().semantics)
+
+
 def test_labels_follow_the_list_of_segments(made, copy):
     labels = copy / "occ3d" / "training"
     (labels / "000").rename(labels / "other")

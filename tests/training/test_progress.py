@@ -6,7 +6,7 @@ import pytest
 from lightning.pytorch.callbacks import RichProgressBar
 
 from ugocc import progress
-from ugocc.training.progress import LabelledProgressBar, ProgressLines, progress_callback
+from ugocc.training.progress import LabelledProgressBar, ProgressLines, Stopwatch, progress_callback
 
 
 def test_time_left_is_told_at_the_pace_since_the_last_line(
@@ -31,6 +31,19 @@ def test_time_left_is_told_at_the_pace_since_the_last_line(
     trainer.is_global_zero = False  # another process: the first speaks for all
     lines.on_train_batch_end(trainer, None, None, None, 0)
     assert not capsys.readouterr().err
+
+
+def test_the_time_of_a_run_that_was_interrupted_is_that_of_all_its_sittings(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("ugocc.training.progress.time.monotonic", lambda: now)
+    first = Stopwatch()
+    now = 160.0
+    kept = first.state_dict()
+    now = 5.0  # another boot of the machine
+    second = Stopwatch()
+    second.load_state_dict(kept)
+    now = 15.0
+    assert second.seconds == 70
 
 
 @pytest.mark.parametrize(("terminal", "kind"), [(True, RichProgressBar), (False, ProgressLines)])

@@ -71,11 +71,16 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(trained: Path, tiny_flee
         with pytest.raises(Stop):
             train_source(recipe)
     assert not (tmp_path / "stopped" / "model").exists()
+    last = tmp_path / "stopped" / "checkpoints" / "last.ckpt"
+    kept = torch.load(last, weights_only=True)
+    kept["callbacks"]["Stopwatch"]["seconds"] += 1000
+    torch.save(kept, last)
     resumed = load_file(train_source(recipe) / "model.safetensors")
     whole = load_file(trained / "model.safetensors")
     assert resumed.keys() == whole.keys()
     for name, value in whole.items():
         assert torch.equal(value, resumed[name]), name
+    assert read_card(tmp_path / "stopped" / "model")["train_seconds"] > 1000
 
 
 def test_curves_without_tensorboard_are_csv_and_go_on(

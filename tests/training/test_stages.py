@@ -240,9 +240,13 @@ def test_a_start_that_knows_the_targets_labels_is_refused(adapted: Path, tiny_fl
     # However many adaptations ago it was.
     card = {"train_fleet": "six", "labels_of": ["five", "six"], "target_fleet": "van", "target_supervision": "none"}
     later = save_model(tmp_path / "later", model, card)
-    with pytest.raises(DataError, match=r"labels_of: found five, six .* no labels of five"):
+    with pytest.raises(DataError, match=r"labels_of: found five, six, expected no labels of five"):
         train_adapt(_recipe(tiny_fleets, tmp_path / "run", f"--start={later}"))
     assert not (tmp_path / "run").exists()
+    # A folder may be called what it likes.
+    card = {"train_fleet": "six", "target_fleet": "van", "target_supervision": "2D maps of /maps/2d_labels"}
+    named = save_model(tmp_path / "named", model, card)
+    assert train_adapt(_recipe(tiny_fleets, tmp_path / "other", f"--start={named}", "--optim.steps=0"))
 
 
 def test_a_fleet_goes_by_its_name_and_not_by_its_folders(adapted: Path, tiny_fleets: Path, tmp_path: Path) -> None:
@@ -360,6 +364,23 @@ def test_every_ingredient_reaches_the_student(adapted: Path, tiny_fleets: Path, 
     assert expected <= set.union(*terms)
 
 
+def test_fleets_that_look_at_nothing_in_common_are_not_told_apart(
+    adapted: Path, tiny_fleets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check, common = adapt.check_finite, adapt.common_ground
+    terms: list[set[str]] = []
+
+    def noted(losses, tokens):  # type: ignore[no-untyped-def]
+        terms.append(set(losses))
+        return check(losses, tokens)
+
+    monkeypatch.setattr(adapt, "check_finite", noted)
+    monkeypatch.setattr(adapt, "common_ground", lambda *given: torch.zeros_like(common(*given)))
+    train_adapt(_recipe(tiny_fleets, tmp_path / "run", f"--start={adapted}", "--optim.steps=2"))
+    assert terms
+    assert not any("adversary" in losses for losses in terms)
+
+
 def test_statistics_are_estimated_where_the_model_is(tiny_fleets: Path) -> None:
     class Model(torch.nn.Module):
         def __init__(self) -> None:
@@ -452,10 +473,20 @@ def test_room_is_wanted_for_what_all_processes_re_render(
     source = FrameDataset(frames, inputs, cache=tmp_path / "cache")
     data = TransferredDataset(source, rigs, RigTransferSettings(share=1.0))
     wanted = []
-    monkeypatch.setattr("ugocc.adaptation.transferred.check_room", lambda folder, files: wanted.append(files))
+    monkeypatch.setattr("ugocc.adaptation.transferred.check_room", lambda folder, missing: wanted.append(missing))
+    visits = [(index, 0) for index in range(3)]
     for part in range(2):
-        data.fill([(index, 0) for index in range(3)], 0, (part, 2))
-    assert wanted == [3, 3]
+        data.fill(visits, 0, (part, 2))
+    assert wanted == [2, 2]  # the first is made to know how large they are
+    # What other trainings have put there does not count as made.
+    for number in range(9):
+        (tmp_path / "cache" / f"{number}.safetensors").write_bytes(b"x")
+        (next((tmp_path / "cache").glob("*/transferred")) / f"{number}.safetensors").write_bytes(b"x")
+    data.fill(visits, 0)
+    assert wanted[2:] == [2]
+    list(data.fill(visits, 0))
+    data.fill(visits, 0)
+    assert wanted[3:] == [2, 0]
 
 
 def test_frames_without_lidar_are_not_re_rendered(tiny_fleets: Path, tmp_path: Path) -> None:
@@ -495,9 +526,9 @@ def test_re_rendered_frames_that_the_disk_has_no_room_for_are_not_begun(
         (tmp_path / f"{number}.safetensors").write_bytes(b"x" * 2**20)
     free = 10 * 2**20
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
-    check_room(tmp_path, 14)
+    check_room(tmp_path, 10)
     with pytest.raises(DataError, match=r"run.cache.*0\.0 GiB free.*GiB for 11 re-rendered frames.*null keeps none"):
-        check_room(tmp_path, 15)
+        check_room(tmp_path, 11)
 
 
 def test_recorded_samples_have_changes_of_their_own_beside_re_rendered_ones(

@@ -97,8 +97,9 @@ def rerender(
         occupancy = occupancy._replace(camera_mask=visible)
     labelled = any(camera.semantics is not None for camera in prepared.cameras)
     returns = [(lidar_returns(prepared), ~filled), *((e.returns, filled) for e in earlier)]
-    near = (s.lidar_tolerance, depths)
-    cameras = tuple(_prepared_camera(i, seen, rig, labelled, returns, *near) for i in range(len(rig)))
+    cameras = tuple(
+        _prepared_camera(i, seen, rig, labelled, returns, s.lidar_tolerance, depths) for i in range(len(rig))
+    )
     return replace(prepared, cameras=cameras, occupancy=occupancy)
 
 

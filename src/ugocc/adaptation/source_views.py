@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -87,10 +88,16 @@ def _known_depth(
 
 
 def joined(views: Sequence[SourceViews]) -> SourceViews:
-    """The pictures of several moments as if of one."""
-    images, depth, confidence, sky, semantics, shown = (
-        torch.cat(values) for values in zip(*(v[:6] for v in views), strict=True)
-    )
+    """The pictures of several moments as if of one, up to the size of the largest with nothing in them."""
+    rows, columns = (max(v.depth.shape[axis] for v in views) for axis in (1, 2))
+
+    def together(maps: Sequence[Tensor], nothing: int = 0) -> Tensor:
+        margins = ((0, columns - m.shape[-1], 0, rows - m.shape[-2]) for m in maps)
+        return torch.cat([F.pad(m, margin, value=nothing) for m, margin in zip(maps, margins, strict=True)])
+
+    images, depth, confidence, sky = (together(maps) for maps in zip(*(v[:4] for v in views), strict=True))
+    semantics = together([v.semantics for v in views], UNKNOWN)
+    shown = together([v.pixel_mask for v in views])
     intrinsics, poses = (np.concatenate(values) for values in zip(*(v[6:] for v in views), strict=True))
     return SourceViews(images, depth, confidence, sky, semantics, shown, intrinsics, poses)
 

@@ -208,17 +208,23 @@ class TransferredDataset(Dataset[Batch]):
             if chosen:
                 numbers.setdefault(item[0], set()).update(chosen)
         wanted = [(index, sorted(versions)) for index, versions in sorted(numbers.items())]
-        files = sum(len(versions) for _, versions in wanted)  # of all parts: they fill the same disk
-        which, parts = part
-        wanted = wanted[len(wanted) * which // parts : len(wanted) * (which + 1) // parts]
         if wanted and self._folder is not None:
             self.versions(*wanted[0])
-            check_room(self._folder, files)
+            check_room(self._folder, sum(map(self._missing, wanted)))  # of all parts: they fill the same disk
+        which, parts = part
+        wanted = wanted[len(wanted) * which // parts : len(wanted) * (which + 1) // parts]
         return DataLoader(_Fill(self, wanted), batch_size=None, num_workers=workers)
 
     def _dense(self, frame: Frame) -> list[NDArray[np.float32]] | None:
         folder = self.settings.depth_maps
         return None if folder is None else read_depth_maps(folder, frame, self.source.settings)
+
+    def _missing(self, wanted: tuple[int, Sequence[int]]) -> int:
+        """How many of these versions of a frame the cache does not have."""
+        index, numbers = wanted
+        before = self.look_back(index)
+        files = (self._file(index, self.rig(index, number), before)[0] for number in numbers)
+        return sum(file is not None and not file.is_file() for file in files)
 
     def _file(self, index: int, rig: VirtualRig, before: Sequence[int]) -> tuple[Path | None, str]:
         cache = self.source.cache
@@ -236,14 +242,14 @@ class TransferredDataset(Dataset[Batch]):
         return self._folder / f"{key[:32]}.safetensors", key
 
 
-def check_room(folder: Path, files: int) -> None:
-    """See whether a folder of re-rendered frames can hold so many, going by the size of those that are there.
+def check_room(folder: Path, missing: int) -> None:
+    """See whether a folder of re-rendered frames can hold so many more, going by the size of those that are there.
 
     Raises:
         DataError: the disk has less room.
     """
     sizes = [file.stat().st_size for file in folder.glob("*.safetensors")]
-    missing, free = max(files - len(sizes), 0), shutil.disk_usage(folder).free
+    free = shutil.disk_usage(folder).free
     needed = missing * sum(sizes) / max(len(sizes), 1)
     if needed > free:
         wanted = f"{needed / 2**30:.1f} GiB for {missing} re-rendered frames (or another run.cache; null keeps none)"

@@ -78,7 +78,8 @@ class NuScenesSource:
         if not -len(self) <= index < len(self):
             raise IndexError(f"frame {index} of {len(self)}")
         (row,) = self._index.slice(index % len(self), 1).to_pylist()
-        sweeps = tuple(self._lidar(sweep) for sweep in row["sweeps"])
+        # Downloads without the sweeps between key frames are whole: nothing is trained on those.
+        sweeps = tuple(self._lidar(s) for s in row["sweeps"] if (self.root / s["file"]).is_file())
         return Frame(
             fleet=self.fleet,
             scene=row["scene"],

@@ -253,7 +253,8 @@ def _resample(view: _Views, camera: PreparedCamera, network_T_prepared: Matrix) 
 
 
 def _moved_volume(grid: VoxelGrid, augment: AugmentSettings, rng: np.random.Generator) -> Matrix:
-    """bev_T_ego of randomly mirroring the volume about the middle of its box, turning, stretching and moving it."""
+    """bev_T_ego of randomly mirroring the volume about the middle of its box, then turning and stretching it about the
+    vehicle, and moving it."""
     bev_T_ego = np.eye(4)
     for axis, probability in enumerate((augment.bev_flip_x, augment.bev_flip_y)):
         if rng.uniform() < probability:
@@ -264,7 +265,8 @@ def _moved_volume(grid: VoxelGrid, augment: AugmentSettings, rng: np.random.Gene
         stretch = 1 + augment.bev_scale * rng.uniform(-1, 1)
         moved_T_bev = np.eye(4)
         moved_T_bev[:2, :2] = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) * stretch
-        moved_T_bev[:2, 3] = augment.bev_shift * rng.uniform(-1, 1, 2)
+        vehicle = bev_T_ego[:2, 3].round(9)
+        moved_T_bev[:2, 3] = augment.bev_shift * rng.uniform(-1, 1, 2) + vehicle - moved_T_bev[:2, :2] @ vehicle
         bev_T_ego = moved_T_bev @ bev_T_ego
     return bev_T_ego
 

@@ -14,7 +14,7 @@ the frames of a segment from 0.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +42,7 @@ from ugocc.errors import DataError
 from ugocc.geometry.grid import OCC3D_GRID
 from ugocc.labels import OCC3D_WAYMO, UNKNOWN, WAYMO_2D
 
+_LISTING = "segments.txt"
 _OCC3D_IDS = frozenset(np.flatnonzero(OCC3D_WAYMO != UNKNOWN).tolist()) | {UNKNOWN}
 
 
@@ -82,7 +83,9 @@ class WaymoSource:
         self.fleet, self._infov, self._second_return = fleet, infov, second_return
         self._folder = Path(root) / SPLITS[split]
         self._segments = _segment_names(self._folder)
-        self._labels = _label_folders((occupancy or Path(root) / "occ3d") / SPLITS[split], self._segments)
+        self._occ3d = (occupancy or Path(root) / "occ3d") / SPLITS[split]
+        self._labels = _label_folders(self._occ3d, self._segments)
+        self._disorder = _disorder(self._occ3d, self._segments)
         self._frames: list[tuple[str, int, int]] = []  # segment, frame number in it, timestamp
         for name in self._segments:
             times = read_timestamps(self._folder, name)
@@ -115,7 +118,6 @@ class WaymoSource:
             raise DataError(
                 segment.file("camera_image"), "key.frame_timestamp_micros", f"no row of {time}", "a picture"
             )
-        label = self._labels.get(name, Path()) / f"{number:03d}_04.npz"
         return Frame(
             fleet=self.fleet,
             scene=name,
@@ -124,11 +126,17 @@ class WaymoSource:
             world_T_ego=segment.poses[time],
             cameras=tuple(_camera_view(segment, time, camera) for camera in images),
             lidar=_sweep(segment, time, self._second_return),
-            occupancy=partial(read_occupancy, label, self._infov) if label.is_file() else None,
+            occupancy=self._occupancy(name, number),
             boxes=segment.boxes.get(time, ()),
             previous=self._neighbour(position, -1),
             next=self._neighbour(position, 1),
         )
+
+    def _occupancy(self, segment: str, number: int) -> Callable[[], OccupancyLabel] | None:
+        if self._disorder:
+            return partial(_refuse_order, str(self._occ3d / _LISTING), self._disorder)
+        label = self._labels.get(segment, Path()) / f"{number:03d}_04.npz"
+        return partial(read_occupancy, label, self._infov) if label.is_file() else None
 
     def _neighbour(self, position: int, step: int) -> str | None:
         other = position + step
@@ -177,7 +185,7 @@ def _segment_names(folder: Path) -> list[str]:
 
 def _label_folders(folder: Path, segments: list[str]) -> dict[str, Path]:
     """Folder of the labels of every segment."""
-    listing = folder / "segments.txt"
+    listing = folder / _LISTING
     if not listing.is_file():
         return {name: folder / f"{i:03d}" for i, name in enumerate(segments)}
     try:
@@ -191,6 +199,19 @@ def _label_folders(folder: Path, segments: list[str]) -> dict[str, Path]:
     if absent and len(absent) == len(segments):
         raise DataError(listing, "segments", f"none of this split, such as {absent[0]}", "segment names, one a line")
     return {name: folder / f"{i:03d}" for i, name in enumerate(names)}
+
+
+def _disorder(folder: Path, segments: list[str]) -> str:
+    """Why it cannot be told which folder of labels belongs to which segment; empty if it can."""
+    if (folder / _LISTING).is_file() or not folder.is_dir():
+        return ""
+    folders = sum(path.name.isdigit() for path in folder.iterdir())
+    return f"no file, and {folders} folders of labels for {len(segments)} segments" if folders > len(segments) else ""
+
+
+def _refuse_order(listing: str, found: str) -> OccupancyLabel:
+    expected = "the names of all segments of the split, one a line, in the order of the folders"
+    raise DataError(listing, "segments", found, expected)
 
 
 def _token(segment: str, time: int) -> str:

@@ -96,9 +96,10 @@ class Adaptation(LightningModule):
                 fleets = torch.cat([batch.fleet for batch in batches])
                 features = torch.cat([*(p.bev for p in of_source), of_target.bev])
                 common = common_ground(batches, self.model.settings.input.grid, features)
-                told = domain_loss(self.classifier, features * common, fleets, strength)
-                terms["adversary"] = recipe.adversary.weight * told.loss
-                self.log("domain_accuracy", told.accuracy.detach(), batch_size=1)
+                if common.any():
+                    told = domain_loss(self.classifier, features * common, fleets, strength)
+                    terms["adversary"] = recipe.adversary.weight * told.loss
+                    self.log("domain_accuracy", told.accuracy.detach(), batch_size=1)
         total = check_finite(terms, (*pair.sources[0].now.tokens, *target.tokens))
         self.log("loss", total.detach(), batch_size=1)
         self.log_dict({f"loss/{k}": v.detach() for k, v in terms.items()}, batch_size=1)

@@ -1,8 +1,10 @@
-"""Progress of Lightning's loops: a bar on a terminal, a line every few seconds elsewhere, always on stderr."""
+"""Progress of Lightning's loops: a bar on a terminal, a line every few seconds elsewhere, always on stderr; and the
+time that they took."""
 
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -14,6 +16,26 @@ from ugocc.progress import Lines
 def progress_callback(label: str) -> Callback:
     """The progress display that fits where the output goes."""
     return LabelledProgressBar(label) if sys.stderr.isatty() else ProgressLines(label)
+
+
+class Stopwatch(Callback):
+    """Seconds since it was made; where a run goes on from a checkpoint, those before that as well."""
+
+    def __init__(self) -> None:
+        self._began, self._earlier = time.monotonic(), 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all sittings so far."""
+        return self._earlier + time.monotonic() - self._began
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self._earlier = state_dict["seconds"]
 
 
 class LabelledProgressBar(RichProgressBar):

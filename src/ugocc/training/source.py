@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,6 +38,7 @@ from ugocc.training.fit import (
     step_seed,
 )
 from ugocc.training.order import StepOrder
+from ugocc.training.progress import Stopwatch
 from ugocc.training.settings import FleetSettings, OptimSettings, RunSettings
 
 
@@ -162,8 +162,8 @@ def train_source(recipe: SourceRecipe) -> Path:
     record_recipe(recipe, run.folder)
     task = SourceTraining(recipe)
     order = StepOrder(len(data), recipe.optim.batch_size, run.seed)
-    began = time.monotonic()
-    trainer = fit(task, loader(data, order, run.workers), order, recipe.optim, run, label=f"train on {frames.fleet}")
+    label, watch = f"train on {frames.fleet}", Stopwatch()
+    trainer = fit(task, loader(data, order, run.workers), order, recipe.optim, run, label, [watch])
     about = {
         "variant": recipe.variant,
         "train_fleet": frames.fleet,
@@ -172,7 +172,7 @@ def train_source(recipe: SourceRecipe) -> Path:
         "seed": run.seed,
         "recipe": plain(recipe),
         "steps": trainer.global_step,
-        "train_seconds": round(time.monotonic() - began, 1),
+        "train_seconds": round(watch.seconds, 1),
         "code": code_digest("supervised"),
     }
     return by_the_first(trainer, finished, lambda: save_model(finished, task.model, about))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +40,7 @@ from ugocc.training.checkpoint import CARD, load_model, load_tensors, read_card,
 from ugocc.training.fit import by_the_first, check_same_recipe, fit, is_first, loader, processes, record_recipe
 from ugocc.training.moments import MomentDataset, PairDataset, join_pairs
 from ugocc.training.order import PairOrder, StepOrder
+from ugocc.training.progress import Stopwatch
 from ugocc.training.settings import FleetSettings, OptimSettings, RunSettings
 from ugocc.training.source import source_recipe
 from ugocc.training.statistics import estimate_statistics, spaced
@@ -78,13 +78,13 @@ def train_adapt(recipe: AdaptRecipe) -> Path:
         raise DataError(recipe.target.root, "target.name", target.source.fleet, "another name than the source's")
     record_recipe(recipe, run.folder)
     clean_source = FrameDataset(source.source, inputs, cache=run.cache, labelled=False)
-    began = time.monotonic()
+    watch = Stopwatch()
     trainer = None
     if recipe.optim.steps:
         taught = recipe.teacher
         if about.get("target_fleet") == target.source.fleet:
             taught = remembering(taught, recipe.optim.steps)
-        trainer = _train(Adaptation(model, replace(recipe, teacher=taught)), source, target, clean_source)
+        trainer = _train(Adaptation(model, replace(recipe, teacher=taught)), source, target, clean_source, watch)
         # Training hands it back on the CPU; statistics and scores are faster where it was trained.
         model.to(trainer.strategy.root_device)
 
@@ -106,7 +106,7 @@ def train_adapt(recipe: AdaptRecipe) -> Path:
             "recipe": plain(recipe),
             "steps": recipe.optim.steps,
             "steps_with_earlier_stages": steps,
-            "train_seconds": round(time.monotonic() - began + about.get("train_seconds", 0.0), 1),
+            "train_seconds": round(watch.seconds + about.get("train_seconds", 0.0), 1),
             "choice": report,
         }
         save_model(finished, model, card, {source.source.fleet: statistics[source.source.fleet]})
@@ -131,10 +131,8 @@ def _starting_model(recipe: AdaptRecipe, fleet: str) -> tuple[OccupancyModel, di
     if recipe.start is None:
         return build_model(recipe.model, pretrained=True), {}
     card = read_card(recipe.start)
-    supervision = card.get("target_supervision", "none")
-    if fleet in fleets_taught(card) or "labels" in supervision:
-        found = f"{', '.join(fleets_taught(card))} ({supervision})"
-        raise DataError(recipe.start, "labels_of", found, f"no labels of {fleet}")
+    if fleet in fleets_taught(card):
+        raise DataError(recipe.start, "labels_of", ", ".join(fleets_taught(card)), f"no labels of {fleet}")
     model, about = load_model(recipe.start)
     return model, about
 
@@ -149,7 +147,9 @@ def _open(fleet: FleetSettings) -> FrameSource:
     return open_fleet(fleet.root, fleet.split, fleet.name, fleet.every)
 
 
-def _train(task: Adaptation, source: FrameDataset, target: FrameDataset, clean_source: FrameDataset) -> Trainer:
+def _train(
+    task: Adaptation, source: FrameDataset, target: FrameDataset, clean_source: FrameDataset, watch: Stopwatch
+) -> Trainer:
     """Train on pairs of samples of both fleets; returns what did it."""
     recipe, run = task.recipe, task.recipe.run
     rigs = [
@@ -176,7 +176,7 @@ def _train(task: Adaptation, source: FrameDataset, target: FrameDataset, clean_s
     pairs = PairDataset(transferred, MomentDataset(target, around), of_recorded)
     order = PairOrder(of_source, StepOrder(len(target), size, run.seed + 1))
     what = f"{recipe.variant}: {source.source.fleet} to {target.source.fleet}"
-    callbacks: list[Callback] = [KeepCandidates(run.folder / "candidates", recipe.choice.candidates)]
+    callbacks: list[Callback] = [watch, KeepCandidates(run.folder / "candidates", recipe.choice.candidates)]
     if recipe.weights.pseudo_labels and recipe.voting.rounds:
         fleets, count = Fleets(clean_source, target), recipe.choice.statistics_frames
         callbacks.append(VoteAgain(run.folder / "voted", fleets, recipe.voting, recipe.evidence, count))
