@@ -14,8 +14,9 @@ from ugocc.losses.depth import DepthLossSettings, depth_loss
 from ugocc.losses.occupancy import OccupancyLossSettings, occupancy_loss
 from ugocc.losses.semantics import SemanticLossSettings, semantic_loss
 from ugocc.models.assemble import MODELS, SIZES, build_model, model_settings, volume_shape
+from ugocc.models.cameras import real_cameras
 from ugocc.models.cross_view import CrossViewSettings
-from ugocc.models.depth_net import GROUND_NUMBERS
+from ugocc.models.depth_net import GROUND_NUMBERS, bin_depths
 from ugocc.models.semantic_attention import SemanticAttention, SemanticAttentionSettings
 from ugocc.models.settings import ModelSettings
 
@@ -279,10 +280,20 @@ def test_full_size_has_the_published_shapes(name, make_batch):
             ground = torch.zeros(1, GROUND_NUMBERS, 16, 44) if settings.depth_net.canonical else None
             context, depth = model.depth_net(features, torch.zeros(1, 27), ground)
             assert context.shape == (1, 80, 16, 44)
-            assert depth.shape == (1, 82, 16, 44)
+            assert depth.shape == (1, 128 if settings.depth_net.canonical else 82, 16, 44)
     # Without data, the rest is a matter of shapes.
     volume = torch.zeros(1, model.bev_channels, *lift, device="meta")
     assert branch.to("meta")(volume).shape == (1, 10, 200, 200, 16)
+
+
+@pytest.mark.parametrize("size", ["laptop", "full"])
+@pytest.mark.parametrize("name", ["ugocc", "ugocc-2d"])
+def test_depth_of_a_wide_camera_reaches_the_sides_of_the_volume(name, size, make_batch):
+    settings = model_settings(name, size)
+    cameras = real_cameras(make_batch(settings.input))
+    cameras.pixel_intrinsics[:, :2] *= (809 / 1600 * settings.input.width / cameras.focal_lengths())[:, None, None]
+    torch.testing.assert_close(cameras.focal_lengths(), torch.full((6,), 809 / 1600 * settings.input.width))
+    assert (bin_depths(cameras, settings.depth_net)[:, -1] > -settings.input.grid.lower[0]).all()
 
 
 def test_laptop_size_is_small():

@@ -315,11 +315,13 @@ def _lifted(
 def adaptable(settings: ModelSettings) -> ModelSettings:
     """The same network with depth for any camera: canonical, and trained on noisy calibrations.
 
-    A network without depth is as it was.
+    A network without depth is as it was. At full size the bins go on, as fine, to 65 m of the reference camera: a wide
+    camera's end sooner by its canonical scale, that of nuScenes' rear camera, 0.64, at 42 m.
     """
     if settings.depth_net is None:
         return settings
-    return replace(settings, depth_net=replace(settings.depth_net, camera_noise=0.05, canonical=True))
+    bins = DepthBinSettings(1.0, 65.0, 128) if settings.size == "full" else settings.depth_net.bins
+    return replace(settings, depth_net=replace(settings.depth_net, camera_noise=0.05, canonical=True, bins=bins))
 
 
 def _with_attention(name: str, base: ModelSettings) -> ModelSettings:
