@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from made_frames import camera, frame
 
-from ugocc.data.commands import CheckSettings, check_fleet, oddities, read_everything
+from ugocc.data.commands import CheckSettings, check_fleet, read_everything
 from ugocc.data.fleet import fleet_from_frames
-from ugocc.data.frame import Frame
+from ugocc.data.frame import Frame, LidarSweep
+from ugocc.data.oddities import oddities
 from ugocc.errors import DataError
+from ugocc.geometry.rigid import BODY_T_OPTICAL
 
 
 def made() -> Frame:
@@ -103,3 +105,51 @@ def test_a_camera_of_the_rig_that_no_frame_has_is_strange(tmp_path: Path) -> Non
     (tmp_path / "fleet" / "fleet.json").write_text('{"name": "cars", "rig": {"frnt": {}, "left": {}}}')
     (found,) = check_fleet(CheckSettings(tmp_path / "fleet")).warnings
     assert "that no frame has: frnt." in found
+
+
+def _mounted(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Frame], Frame]:
+    def changed(sound: Frame) -> Frame:
+        return replace(
+            sound, cameras=tuple(replace(view, ego_T_camera=change(view.ego_T_camera)) for view in sound.cameras)
+        )
+
+    return changed
+
+
+def test_calibrations_in_other_frames_and_axes_are_strange() -> None:
+    on_the_roof = np.eye(4)
+    on_the_roof[2, 3] = -1.73
+    low = _look(_mounted(lambda pose: on_the_roof @ pose))
+    assert ["not above the ground" in what for what in low] == [True] * 2
+    assert any("other way round" in what for what in _look(_mounted(np.linalg.inv)))
+    ahead_is_z = np.linalg.inv(BODY_T_OPTICAL)
+    assert ["axes of ego_T_camera" in what for what in _look(_mounted(lambda pose: pose @ ahead_is_z))] == [True]
+
+
+def test_times_in_nanoseconds_are_strange() -> None:
+    found = _look(lambda sound: replace(sound, timestamp_us=1_700_000_000_000_000_000))
+    assert ["in microseconds" in what for what in found] == [True]
+
+
+def test_lidar_in_other_units_and_frames_is_strange() -> None:
+    ahead = np.array([[10.0, y, 1.0, 0.0] for y in np.linspace(-3, 3, 50)], dtype=np.float32)
+
+    def with_lidar(points: np.ndarray, moved: float = 0.0) -> Callable[[Frame], Frame]:
+        def given(sound: Frame) -> Frame:
+            pose = sound.world_T_ego.copy()
+            pose[1, 3] += moved
+            sweep = LidarSweep(lambda: points, "a.bin", np.eye(4), pose, sound.timestamp_us)
+            return replace(sound, lidar=sweep)
+
+        return given
+
+    assert not _look(with_lidar(ahead))
+    as_float64 = ahead.astype(np.float64).view(np.float32).reshape(-1, 4)
+    for points, moved, word in (
+        (np.nan_to_num(as_float64), 0.0, "float32"),
+        (ahead * 1000, 0.0, "in metres"),
+        (ahead[:0], 0.0, "no points"),
+        (ahead, 20_000.0, "far from the car"),
+        (ahead * np.float32([1, 1, -30, 1]), 0.0, "no camera sees"),
+    ):
+        assert [word in what for what in _look(with_lidar(points, moved))] == [True], word

@@ -77,6 +77,14 @@ class FleetSource:
         """Token of every frame, in order."""
         return [line.token for line in self._lines]
 
+    @property
+    def records(self) -> list[str]:
+        """What ``fleet.json`` and the manifest say of the frames, as JSON."""
+        return [
+            json.dumps([self._shared.rig, self._shared.lidar], sort_keys=True),
+            *(line.text for line in self._lines),
+        ]
+
     def __getitem__(self, index: int) -> Frame:
         """The frame at a position.
 

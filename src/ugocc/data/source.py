@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby
@@ -55,6 +56,12 @@ def open_fleet(root: Path, split: str, name: str | None = None, every: int = 1) 
         f"{' or '.join(MANIFESTS)} (own logs), a folder v1.0-* (nuScenes), "
         f"or {'/'.join(SPLITS.values())} with {', '.join(REQUIRED)} (Waymo v2)",
     )
+
+
+def recordings_digest(frames: FrameSource) -> str:
+    """SHA-256 over what a source says of its frames before any is read: tokens, of an own fleet its manifest."""
+    said = frames.records if isinstance(frames, FleetSource) else frames.tokens
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()
 
 
 def _is_fleet(folder: Path) -> bool:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-import yaml
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -19,7 +18,6 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ugocc.config import plain
 from ugocc.data.batch import collate
 from ugocc.devices import accelerator_of, precision_of
 from ugocc.errors import DataError
@@ -33,9 +31,6 @@ FINITE: Final = "finite losses (lower optim.lr, check the labels, or on a CPU le
 
 TRUNK: Final = frozenset({"image_encoder", "depth_net"})
 """Modules before the lift."""
-
-RECIPE: Final = "recipe.yaml"
-"""File of a run folder that says what it is a run of."""
 
 
 def step_seed(seed: int, step: int, rank: int = 0) -> int:
@@ -158,8 +153,8 @@ def processes(devices: int) -> tuple[int, int]:
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    for launcher in (TorchElasticEnvironment, SLURMEnvironment):
-        if devices > 1 and launcher.detect():
+    for launcher in (TorchElasticEnvironment, SLURMEnvironment) if devices > 1 else ():
+        if launcher.detect():
             return launcher().global_rank(), launcher().world_size()
     return 0, 1
 
@@ -198,33 +193,3 @@ def curves_logger(run: RunSettings, step: int) -> Logger:
     if installed("tensorboard"):
         return TensorBoardLogger(run.folder, name="tensorboard", version="")
     return CSVLogger(run.folder, name="tensorboard", version=f"from-{step:07d}", flush_logs_every_n_steps=run.log_every)
-
-
-def check_same_recipe(recipe: Any, folder: Path) -> None:
-    """Refuse a run folder that holds a run of another recipe.
-
-    Raises:
-        DataError: naming the first setting that differs.
-    """
-    path = folder / RECIPE
-    if path.is_file():
-        then = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for key, old, new in _differences(then, _recorded(recipe)):
-            raise DataError(path, key, f"{old} there, {new} now", "the same recipe, or another run.folder")
-
-
-def record_recipe(recipe: Any, folder: Path) -> None:
-    """Write the recipe to a new run folder, once its data are known to be usable: mistakes may be corrected."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / RECIPE).write_text(yaml.safe_dump(_recorded(recipe), sort_keys=False), encoding="utf-8")
-
-
-def _recorded(recipe: Any) -> dict[str, Any]:
-    return {k: v for k, v in plain(recipe).items() if k != "run"} | {"seed": recipe.run.seed}
-
-
-def _differences(a: Any, b: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
-    if isinstance(a, dict) and isinstance(b, dict):
-        keys = list(a | b)
-        return [d for k in keys for d in _differences(a.get(k), b.get(k), f"{prefix}.{k}" if prefix else k)]
-    return [] if a == b else [(prefix, a, b)]

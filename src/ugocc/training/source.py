@@ -30,15 +30,14 @@ from ugocc.training.checkpoint import save_model
 from ugocc.training.fit import (
     by_the_first,
     check_finite,
-    check_same_recipe,
     fit,
     loader,
     optimiser,
-    record_recipe,
     step_seed,
 )
 from ugocc.training.order import StepOrder
 from ugocc.training.progress import Stopwatch
+from ugocc.training.run_folder import check_same_recipe, is_finished, record_recipe
 from ugocc.training.settings import FleetSettings, OptimSettings, RunSettings
 
 
@@ -147,19 +146,19 @@ def train_source(recipe: SourceRecipe) -> Path:
     Writes ``<run>/checkpoints/last.ckpt`` (to resume), ``<run>/tensorboard`` and ``<run>/model``.
 
     Raises:
-        DataError: unusable data or a run folder of another recipe, before training starts.
+        DataError: unusable data, or a run folder of another recipe or other recordings, before training starts.
     """
     run = recipe.run.settled()
     recipe = replace(recipe, run=run)
     finished = run.folder / "model"
-    check_same_recipe(recipe, run.folder)
-    if (finished / "model.json").is_file():
+    frames = open_fleet(recipe.source.root, recipe.source.split, recipe.source.name, recipe.source.every)
+    check_same_recipe(recipe, run.folder, {"source": frames})
+    if is_finished(finished):
         return finished
     seed_everything(run.seed, workers=True, verbose=False)
-    frames = open_fleet(recipe.source.root, recipe.source.split, recipe.source.name, recipe.source.every)
     data = FrameDataset(frames, recipe.model.input, recipe.augment, cache=run.cache, seed=run.seed)
     data.check()
-    record_recipe(recipe, run.folder)
+    record_recipe(recipe, run.folder, {"source": frames})
     task = SourceTraining(recipe)
     order = StepOrder(len(data), recipe.optim.batch_size, run.seed)
     label, watch = f"train on {frames.fleet}", Stopwatch()

@@ -37,10 +37,11 @@ from ugocc.progress import follow
 from ugocc.training.adapt import Adaptation
 from ugocc.training.adapt_settings import AdaptRecipe, ChoiceSettings, EarlierStages, TargetWeights
 from ugocc.training.checkpoint import CARD, load_model, load_tensors, read_card, save_model, save_weights
-from ugocc.training.fit import by_the_first, check_same_recipe, fit, is_first, loader, processes, record_recipe
+from ugocc.training.fit import by_the_first, fit, is_first, loader, processes
 from ugocc.training.moments import MomentDataset, PairDataset, join_pairs
 from ugocc.training.order import PairOrder, StepOrder
 from ugocc.training.progress import Stopwatch
+from ugocc.training.run_folder import check_same_recipe, is_finished, record_recipe
 from ugocc.training.settings import FleetSettings, OptimSettings, RunSettings
 from ugocc.training.source import source_recipe
 from ugocc.training.statistics import estimate_statistics, spaced
@@ -54,21 +55,23 @@ def train_adapt(recipe: AdaptRecipe) -> Path:
     ``<run>/tensorboard`` and ``<run>/model``.
 
     Raises:
-        DataError: unusable data, a start that does not fit, or a run folder of another recipe, before training starts.
+        DataError: unusable data, a start that does not fit, or a run folder of another recipe or other recordings,
+            before training starts.
     """
     run = recipe.run.settled()
     recipe = replace(recipe, run=run)
     finished = run.folder / "model"
     seed_everything(run.seed, workers=True, verbose=False)
-    drives = _open(recipe.target)
+    labelled, drives = _open(recipe.source), _open(recipe.target)
     model, about = _starting_model(recipe, drives.fleet)
     check_adapts(recipe, model.settings)
-    check_same_recipe(recipe, run.folder)
-    if (finished / "model.json").is_file():
+    recordings = {"source": labelled, "target": drives}
+    check_same_recipe(recipe, run.folder, recordings)
+    if is_finished(finished):
         return finished
     seed_everything(run.seed, workers=True, verbose=False)  # again, whatever building the model has drawn
     inputs = model.settings.input
-    source = FrameDataset(_open(recipe.source), inputs, recipe.augment, cache=run.cache, seed=run.seed)
+    source = FrameDataset(labelled, inputs, recipe.augment, cache=run.cache, seed=run.seed)
     if recipe.teacher_maps is not None:
         drives = with_teacher_maps(drives, recipe.teacher_maps)
     target = FrameDataset(drives, inputs, cache=run.cache, seed=run.seed, fleet_id=1, labelled=False)
@@ -76,7 +79,7 @@ def train_adapt(recipe: AdaptRecipe) -> Path:
     target.check()
     if source.source.fleet == target.source.fleet:
         raise DataError(recipe.target.root, "target.name", target.source.fleet, "another name than the source's")
-    record_recipe(recipe, run.folder)
+    record_recipe(recipe, run.folder, recordings)
     clean_source = FrameDataset(source.source, inputs, cache=run.cache, labelled=False)
     watch = Stopwatch()
     trainer = None
