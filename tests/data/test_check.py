@@ -153,3 +153,10 @@ def test_lidar_in_other_units_and_frames_is_strange() -> None:
         (ahead * np.float32([1, 1, -30, 1]), 0.0, "no camera sees"),
     ):
         assert [word in what for what in _look(with_lidar(points, moved))] == [True], word
+
+
+def test_real_recordings_are_not_strange(
+    real_nuscenes_root: Path, real_waymo_root: Path, real_waymo_fleet_root: Path, real_ddad_root: Path
+) -> None:
+    for root in (real_nuscenes_root, real_waymo_root, real_waymo_fleet_root, real_ddad_root):
+        assert check_fleet(CheckSettings(root)).warnings == [], root

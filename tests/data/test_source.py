@@ -79,6 +79,8 @@ def test_an_unknown_folder_says_what_was_looked_for(fleets, tmp_path):
         open_fleet(tmp_path, "train")
     with pytest.raises(DataError, match="no such folder"):
         open_fleet(tmp_path / "missing", "train")
+    with pytest.raises(DataError, match="root: found a file, expected the folder that it lies in"):
+        open_fleet(fleets / "own" / "manifest.jsonl", "train")
     with pytest.raises(DataError, match="one in five, own, six below it"):
         open_fleet(fleets, "train")
 

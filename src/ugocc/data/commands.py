@@ -12,6 +12,7 @@ from ugocc.data.frame import Frame
 from ugocc.data.oddities import oddities
 from ugocc.data.source import open_fleet
 from ugocc.errors import check_least
+from ugocc.output import check_writable
 from ugocc.progress import follow
 
 
@@ -110,6 +111,7 @@ def read_everything(frame: Frame) -> None:
 def convert_fleet(settings: ConvertSettings) -> None:
     """Write the frames as an own-fleet folder."""
     frames = open_fleet(settings.root, settings.split, settings.name)
+    check_writable(settings.out)
     count = min(settings.limit or len(frames), len(frames))
     chosen = islice(iter(frames), count)
     fleet_from_frames(settings.out, follow(chosen, "convert", total=count), settings.split)

@@ -13,7 +13,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ugocc.data.frame import Frame
@@ -21,8 +20,10 @@ from ugocc.data.images import read_bytes
 from ugocc.data.segment_networks import Segmenter, load_network, resized
 from ugocc.data.source import open_fleet
 from ugocc.data.teacher_maps import MapsCard, map_path, open_maps, write_map
+from ugocc.devices import device_of
 from ugocc.errors import DataError, check_least
 from ugocc.labels import CITYSCAPES_TRAIN, CLASSES, NUM_CLASSES, UNKNOWN
+from ugocc.output import check_writable
 from ugocc.progress import follow
 
 MAPPINGS = {"cityscapes": tuple(CITYSCAPES_TRAIN[:19].tolist())}
@@ -73,10 +74,8 @@ def segment_fleet(settings: SegmentSettings) -> None:
     Raises:
         DataError: a network, mapping or fleet that cannot be used, or a folder of maps made in another way.
     """
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = load_network(settings.network, settings.architecture, device)
+    device = device_of(None if settings.device == "auto" else settings.device, "segment")
+    network = load_network(settings.network, settings.architecture, str(device))
     mapping, classes = read_mapping(settings.mapping)
     if network.classes not in (None, len(classes)):
         expected = f"{len(classes)}, as mapping {mapping} has"
@@ -91,6 +90,7 @@ def segment_fleet(settings: SegmentSettings) -> None:
         confidence=settings.confidence if network.probabilities else 0.0,
     )
     frames = open_fleet(settings.root, settings.split, settings.name, settings.every)
+    check_writable(settings.out)
     count = min(settings.limit or len(frames), len(frames))
     chosen = follow(islice(iter(frames), count), f"segment {frames.fleet}", total=count)
     written, kept = write_maps(chosen, network, card, settings.out)

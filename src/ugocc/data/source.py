@@ -33,6 +33,8 @@ def open_fleet(root: Path, split: str, name: str | None = None, every: int = 1) 
     root = Path(root)
     if every < 1:
         raise DataError(root, "every", every, "a whole number from 1")
+    if root.is_file():
+        raise DataError(root, "root", "a file", "the folder that it lies in")
     layout = layout_of(root)
     if layout == "fleet":
         return FleetSource(root, split, name, every)

@@ -14,6 +14,7 @@ from ugocc.config import plain
 from ugocc.data.frame import FrameSource
 from ugocc.data.source import recordings_digest
 from ugocc.errors import DataError
+from ugocc.output import check_writable
 from ugocc.results import write_text
 from ugocc.training.checkpoint import CARD
 from ugocc.training.fit import is_first
@@ -51,8 +52,12 @@ def check_same_recipe(recipe: Any, folder: Path, fleets: Mapping[str, FrameSourc
 
 
 def record_recipe(recipe: Any, folder: Path, fleets: Mapping[str, FrameSource]) -> None:
-    """Write the recipe to a new run folder, once its data are known to be usable, and digests of these."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the recipe to a new run folder, once its data are known to be usable, and digests of these.
+
+    Raises:
+        DataError: the folder cannot be written to.
+    """
+    check_writable(folder)
     write_text(folder / RECORDINGS, json.dumps(_recordings(fleets), indent=1))
     write_text(folder / RECIPE, yaml.safe_dump(_recorded(recipe), sort_keys=False))
 
