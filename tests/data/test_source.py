@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from ugocc.data.fleet import FleetSource, fleet_from_frames
 from ugocc.data.nuscenes import NuScenesSource
-from ugocc.data.source import Thinned, layout_of, open_fleet
+from ugocc.data.source import labelled_part, layout_of, open_fleet, thinned
 from ugocc.data.synthetic.write_nuscenes import write_scene, write_tables
 from ugocc.data.synthetic.write_waymo import write_segment
 from ugocc.data.waymo import WaymoSource
@@ -67,11 +68,40 @@ def test_every_second_frame_of_each_scene_linked_to_each_other(fleets, folder, k
 
 def test_thinning_by_one_changes_nothing_and_by_none_is_refused(fleets):
     source = open_fleet(fleets / "six", "val")
-    assert [(f.previous, f.token, f.next) for f in Thinned(source, 1)] == [
-        (f.previous, f.token, f.next) for f in source
-    ]
+    assert thinned(source, 1) is source
     with pytest.raises(ValueError, match="every = 0"):
-        Thinned(source, 0)
+        thinned(source, 0)
+
+
+def test_labelled_frames_of_a_source_are_linked_to_each_other(fleets):
+    source = open_fleet(fleets / "six", "val")
+    assert labelled_part(source) is source
+    bare = {source.tokens[0], source.tokens[2]}
+    some = Relabelled(source, bare)
+    part = labelled_part(some)
+    assert part.tokens == [token for token in source.tokens if token not in bare]
+    assert all(frame.occupancy for frame in part)
+    second, fourth = part[0], part[1]
+    assert (second.previous, second.next) == (None, fourth.token)
+    none = Relabelled(source, set(source.tokens))
+    assert labelled_part(none) is none
+
+
+class Relabelled:
+    """A source of which some frames have no label."""
+
+    def __init__(self, source, bare):
+        self.fleet, self.tokens, self._source, self._bare = source.fleet, source.tokens, source, bare
+
+    def __len__(self):
+        return len(self._source)
+
+    def __iter__(self):
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index):
+        frame = self._source[index]
+        return replace(frame, occupancy=None) if frame.token in self._bare else frame
 
 
 def test_an_unknown_folder_says_what_was_looked_for(fleets, tmp_path):

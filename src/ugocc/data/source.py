@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -48,7 +48,7 @@ def open_fleet(root: Path, split: str, name: str | None = None, every: int = 1) 
         from ugocc.data.nuscenes import NuScenesSource
 
         source = NuScenesSource(root, split, fleet=name or root.resolve().name)
-        return source if every == 1 else Thinned(source, every)
+        return thinned(source, every)
     below = [p.name for p in sorted(root.iterdir()) if _is_fleet(p)] if root.is_dir() else []
     found = f"no known layout, but one in {', '.join(below)} below it" if below else "no known layout"
     raise DataError(
@@ -84,23 +84,42 @@ def layout_of(root: Path) -> str | None:
     return None
 
 
-class Thinned:
-    """Every so many frames of each scene of a source, from the first, linked to each other.
+def thinned(source: FrameSource, every: int) -> FrameSource:
+    """Every so many frames of each scene of a source, from the first.
 
     Args:
         source: what to thin.
         every: how many frames to go forward, from 1.
     """
+    if every < 1:
+        raise ValueError(f"every = {every}, expected a whole number from 1")
+    return source if every == 1 else Part(source, (members[::every] for members in _scenes(source)))
 
-    def __init__(self, source: FrameSource, every: int) -> None:
-        if every < 1:
-            raise ValueError(f"every = {every}, expected a whole number from 1")
+
+def labelled_part(source: FrameSource) -> FrameSource:
+    """The frames of a source that have an occupancy label; the source itself where all have, or none has."""
+    scenes = [[index for index in members if source[index].occupancy is not None] for members in _scenes(source)]
+    return source if sum(map(len, scenes)) in (0, len(source)) else Part(source, scenes)
+
+
+def _scenes(source: FrameSource) -> Iterator[list[int]]:
+    """Indices of the frames of each scene."""
+    return (list(members) for _, members in groupby(range(len(source)), key=lambda index: source[index].scene))
+
+
+class Part:
+    """Some frames of a source, linked to each other.
+
+    Args:
+        source: the whole.
+        scenes: indices of the frames of each scene, in order.
+    """
+
+    def __init__(self, source: FrameSource, scenes: Iterable[Sequence[int]]) -> None:
         self.fleet, self._source = source.fleet, source
         tokens = source.tokens
-        scenes = groupby(range(len(source)), key=lambda index: source[index].scene)
         self._places: list[tuple[int, str | None, str | None]] = []
-        for _, members in scenes:
-            kept = list(members)[::every]
+        for kept in scenes:
             around = [None, *(tokens[index] for index in kept), None]
             self._places += list(zip(kept, around, around[2:], strict=False))
 
@@ -121,7 +140,7 @@ class Thinned:
         return [tokens[place] for place, _, _ in self._places]
 
     def check(self) -> None:
-        """What the thinned source checks."""
+        """What the whole checks."""
         check = getattr(self._source, "check", None)
         if check is not None:
             check()
