@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
-from scipy.spatial import cKDTree
 
-from ugocc.labels import FREE, PALETTE
 from ugocc.viz.canvas import INK, MUTED, PAPER, Picture, font, panel, shortened
+from ugocc.viz.indexed import CLASS_COLOURS, indexed
 from ugocc.viz.overlay import legend
 
 Panel = tuple[str, Picture]
@@ -93,16 +92,8 @@ def write_small(path: Path, picture: Picture, most: int = 250_000) -> Path:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.png")
-    image = Image.fromarray(picture)
-    classes = np.concatenate([[PAPER], *(PALETTE[:FREE] * shade for shade in (1.0, 0.82, 0.64))]).astype(np.uint8)
-    used, place = np.unique(picture.reshape(-1, 3).astype(np.int64) @ (1 << 16, 1 << 8, 1), return_inverse=True)
-    for count in (256 - len(classes), 128, 64, 32, 16):
-        found = image.quantize(count, Image.Quantize.MEDIANCUT, kmeans=2).getpalette() or []
-        table = np.concatenate([classes, np.array(found[: 3 * count], dtype=np.uint8).reshape(-1, 3)])
-        _, nearest = cKDTree(table).query(np.stack([used >> 16, used >> 8 & 255, used & 255], axis=1))
-        small = Image.fromarray(nearest.astype(np.uint8)[place].reshape(picture.shape[:2]))
-        small.putpalette(table.ravel().tolist())
-        small.save(temporary, optimize=True)
+    for found in (256 - len(CLASS_COLOURS), 128, 64, 32, 16):
+        indexed(picture, found, refine=2).save(temporary, optimize=True)
         if temporary.stat().st_size <= most:
             temporary.replace(path)
             return path
