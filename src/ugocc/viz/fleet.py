@@ -20,7 +20,7 @@ from ugocc.progress import follow
 from ugocc.viz.canvas import Picture, write_picture
 from ugocc.viz.film import check_film, film_name, of_one_size, write_film
 from ugocc.viz.overlay import draw_boxes, draw_points, draw_semantics
-from ugocc.viz.pictures import frame_picture
+from ugocc.viz.pictures import SEEN, frame_picture
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def picture_of_frame(frame: Frame, settings: ViewSettings) -> Picture:
         label = frame.occupancy()
         volumes = [("label", label.semantics)]
         mask = label.camera_mask if settings.masked else None
-    note = "voxels a camera sees" if mask is not None else ""
+    note = SEEN if mask is not None else ""
     title = f"{frame.fleet}  {frame.scene}"
     return frame_picture(images, volumes, frame.occupancy_grid, title, note, mask)
 

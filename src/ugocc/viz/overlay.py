@@ -13,7 +13,8 @@ from ugocc.data.frame import Box
 from ugocc.geometry.camera import project
 from ugocc.geometry.rigid import Matrix, inverse, transform, yaw_matrix
 from ugocc.labels import CLASSES, FREE, PALETTE, UNKNOWN
-from ugocc.viz.canvas import INK, PAPER, Picture, font, text_width
+from ugocc.viz.canvas import INK, PAPER, Picture
+from ugocc.viz.lettering import font, text_width
 
 NOTHING = (30, 34, 42)
 """RGB where there is no depth or no label."""
@@ -167,7 +168,7 @@ def legend(width: int = 0, size: int = 15, palette: NDArray[np.uint8] = PALETTE)
             top = middle - swatch // 2
             fill = tuple(int(c) for c in palette[i])
             draw.rounded_rectangle([left, top, left + swatch, top + swatch], 3, fill=fill)
-            draw.text((left + swatch + 8, middle), names[i], INK, font(size), anchor="lm")
+            draw.text((left + swatch + 8, middle), names[i], INK, font(size, names[i]), anchor="lm")
             left += lengths[i] + gap
     return np.array(strip)
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ugocc.viz.canvas import INK, MUTED, PAPER, Picture, font, panel, shortened
+from ugocc.viz.canvas import INK, MUTED, PAPER, Colour, Picture, panel
 from ugocc.viz.indexed import CLASS_COLOURS, indexed
+from ugocc.viz.lettering import font, shortened
 from ugocc.viz.overlay import legend
 
 Panel = tuple[str, Picture]
@@ -58,17 +59,21 @@ def sheet(
     page = Image.new("RGB", (width, top - GAP + foot + 16), PAPER)
     draw = ImageDraw.Draw(page)
     if title:
-        draw.text((MARGIN, TITLE / 2), shortened(title, 22, inner), INK, font(22), anchor="lm")
+        _line(draw, title, 22, TITLE / 2, inner, INK)
     for name, at in names:
-        draw.text((MARGIN, at), shortened(name, 15, inner), MUTED, font(15), anchor="lm")
+        _line(draw, name, 15, at, inner, MUTED)
     for (caption, picture), left_, top_, wide, tall in places:
         panel(page, _resized(picture, wide, tall), left_, top_, caption)
     if classes:
         page.paste(Image.fromarray(key), (MARGIN, top + 2))
     if note:
-        at = page.height - 16 - 10
-        draw.text((MARGIN, at), shortened(note, 14, inner), MUTED, font(14), anchor="lm")
+        _line(draw, note, 14, page.height - 16 - 10, inner, MUTED)
     return np.array(page)
+
+
+def _line(draw: ImageDraw.ImageDraw, text: str, size: int, at: float, room: int, colour: Colour) -> None:
+    short = shortened(text, size, room)
+    draw.text((MARGIN, at), short, colour, font(size, short), anchor="lm")
 
 
 def _resized(picture: Picture, width: int, height: int) -> Picture:
