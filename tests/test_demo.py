@@ -15,6 +15,7 @@ from ugocc.data.synthetic.build import RenderSettings
 from ugocc.data.town.scene import DriveSettings
 from ugocc.demo import DemoSettings, run_demo, side_by_side
 from ugocc.errors import DataError
+from ugocc.viz.pictures import SEEN, comparison_picture
 
 
 def test_the_demo_goes_from_files_to_films_and_reuses_what_exists(
@@ -29,9 +30,17 @@ def test_the_demo_goes_from_files_to_films_and_reuses_what_exists(
         shown_on[fleet] = list(models)
         return side_by_side(models, fleet, frames)
 
+    notes = []
+
+    def compared(*volumes: object, note: str, **about: object) -> np.ndarray:
+        notes.append(note)
+        return comparison_picture(*volumes, note=note, **about)
+
     monkeypatch.setattr(demo, "side_by_side", noted)
+    monkeypatch.setattr(demo, "comparison_picture", compared)
     rows = run_demo(settings)
     two = ["labels of six alone", "adapted to five"]
+    assert set(notes) == {SEEN}
     assert shown_on == {"six": two, "five": [*two, "labels of five"]}
     assert {(r.variant, r.train_fleet, r.eval_fleet, r.split) for r in rows} == {
         *((variant, "six", fleet, "test") for variant in ("source-only", "full") for fleet in ("six", "five")),

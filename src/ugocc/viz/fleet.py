@@ -48,7 +48,7 @@ class ViewSettings:
     masked: bool = False
     """Hide the voxels of the label that no camera sees."""
     film: str = "none"
-    """Film of the pictures: mp4 (needs the extra film), gif, webp, or none."""
+    """Film of the pictures: mp4 (needs the extra film), gif, webp (both thinned beyond 200 pictures), or none."""
     rerun: str | None = None
     """Show the frames over time in the rerun viewer (needs the extra rerun) instead of drawing pictures: live opens it,
     a file .rrd is written for later, an address such as rerun+http://127.0.0.1:9876/proxy is a viewer that runs."""

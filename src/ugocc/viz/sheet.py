@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from ugocc.viz.canvas import INK, MUTED, PAPER, Colour, Picture, panel
 from ugocc.viz.indexed import CLASS_COLOURS, indexed
 from ugocc.viz.lettering import font, shortened
-from ugocc.viz.overlay import legend
+from ugocc.viz.overlay import depth_scale, legend
 
 Panel = tuple[str, Picture]
 
@@ -25,6 +25,7 @@ def sheet(
     note: str = "",
     width: int = 1200,
     classes: bool = False,
+    depth: tuple[float, float] | None = None,
 ) -> Picture:
     """Rows of captioned pictures, each row as wide as the page and its pictures of one height.
 
@@ -34,6 +35,7 @@ def sheet(
         note: small print below the rows.
         width: columns of the page.
         classes: add a legend of the classes.
+        depth: add a scale of depths, from the nearest to the farthest of these metres.
 
     Returns:
         (rows, width, 3) RGB.
@@ -54,8 +56,8 @@ def sheet(
             places.append((one, round(left), top, round(right) - round(left), round(tall)))
             left = right + GAP
         top += round(tall) + GAP
-    key = legend(inner) if classes else np.zeros((0, inner, 3), np.uint8)
-    foot = (key.shape[0] + 12 if classes else 0) + (28 if note else 0)
+    keys = ([legend(inner)] if classes else []) + ([depth_scale(inner, *depth)] if depth else [])
+    foot = sum(key.shape[0] + 12 for key in keys) + (28 if note else 0)
     page = Image.new("RGB", (width, top - GAP + foot + 16), PAPER)
     draw = ImageDraw.Draw(page)
     if title:
@@ -64,8 +66,9 @@ def sheet(
         _line(draw, name, 15, at, inner, MUTED)
     for (caption, picture), left_, top_, wide, tall in places:
         panel(page, _resized(picture, wide, tall), left_, top_, caption)
-    if classes:
+    for key in keys:
         page.paste(Image.fromarray(key), (MARGIN, top + 2))
+        top += key.shape[0] + 12
     if note:
         _line(draw, note, 14, page.height - 16 - 10, inner, MUTED)
     return np.array(page)
