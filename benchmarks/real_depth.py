@@ -48,7 +48,7 @@ from ugocc.models.assemble import OccupancyModel, build_model, model_settings
 from ugocc.models.depth_net import DepthBinSettings, DepthNetSettings
 from ugocc.results import commit, machine, replace_block, versions, write_text
 from ugocc.viz.canvas import PAPER, Picture, panel, write_picture
-from ugocc.viz.overlay import draw_depth, draw_points
+from ugocc.viz.overlay import depth_scale, draw_depth, draw_points
 
 BASE: Final = model_settings("flashocc", "laptop")
 DEPTH_NET: Final = BASE.depth_net or DepthNetSettings()
@@ -225,7 +225,9 @@ def picture(batch: Batch, lidar: Tensor, before: Tensor, after: Tensor) -> Pictu
     """Three cameras, one a column: what it saw, depth before and after training, lidar."""
     rows, columns = batch.images.shape[-2:]
     tall, wide, gap = 2 * rows, 2 * columns, 10
-    page = Image.new("RGB", (3 * wide + 4 * gap, 4 * tall + 5 * gap), PAPER)
+    key = depth_scale(3 * wide + 2 * gap)
+    page = Image.new("RGB", (3 * wide + 4 * gap, 4 * tall + 6 * gap + key.shape[0]), PAPER)
+    page.paste(Image.fromarray(key), (gap, 4 * tall + 5 * gap))
     for column, camera in enumerate((1, 0, 3)):
         photo = np.ascontiguousarray((batch.images[0, camera] * 255).byte().permute(1, 2, 0).numpy())
         photo = np.asarray(Image.fromarray(photo).resize((wide, tall), Image.Resampling.BICUBIC))

@@ -37,7 +37,9 @@ from ugocc.results import commit, machine, replace_block, versions, write_text
 from ugocc.serving.predictor import PredictedVolume, Predictor
 from ugocc.viz.bev import draw_bev
 from ugocc.viz.canvas import PAPER, Picture, panel, write_picture
+from ugocc.viz.overlay import legend
 from ugocc.viz.painter import draw_volume
+from ugocc.viz.rig import on_plan
 
 GROUND: Final = (DRIVABLE, SIDEWALK)
 NEAR_GROUND: Final = 0.3  # metres
@@ -107,15 +109,15 @@ def _share(values: NDArray[np.bool_]) -> float | None:
 
 
 def picture(predicted: PredictedVolume, points: NDArray[np.float64], caption: str) -> Picture:
-    """The predicted volume, and from above with the ground points."""
+    """The predicted volume, and from above with the ground points; the classes' colours below."""
     size, grid = (480, 480), predicted.grid
     above = Image.fromarray(draw_bev(predicted.classes, grid, size))
     draw = ImageDraw.Draw(above)
-    for x, y in points[:: max(len(points) // 3000, 1)]:
-        u = (grid.upper[1] - y) / (grid.upper[1] - grid.lower[1]) * size[0]
-        v = (grid.upper[0] - x) / (grid.upper[0] - grid.lower[0]) * size[1]
+    for u, v in on_plan(points[:: max(len(points) // 3000, 1)], grid, np.array(above)):
         draw.rectangle([u - 0.5, v - 0.5, u + 0.5, v + 0.5], fill=(20, 20, 30))
-    page = Image.new("RGB", (16 * 3 + 768 + 480, 16 * 2 + 480), PAPER)
+    key = legend(768 + 16 + 480)
+    page = Image.new("RGB", (16 * 3 + 768 + 480, 16 * 3 + 480 + key.shape[0]), PAPER)
+    page.paste(Image.fromarray(key), (16, 16 * 2 + 480))
     panel(page, draw_volume(predicted.classes, grid, (768, 480)), 16, 16, caption)
     panel(page, np.array(above), 16 * 2 + 768, 16, "black: known ground")
     return np.array(page)

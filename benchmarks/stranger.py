@@ -18,7 +18,6 @@ import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +29,10 @@ from ugocc.data.synthetic.rendered import RenderedFrame
 from ugocc.data.synthetic.vocabulary import file_ids
 from ugocc.data.town import rigs, style
 from ugocc.data.town.scene import DriveSettings, open_drive
-from ugocc.demo import side_by_side
+from ugocc.demo import filmed, side_by_side
 from ugocc.labels import OCC3D_WAYMO
 from ugocc.progress import follow
 from ugocc.results import write_text
-from ugocc.viz.report.scenes import AFTER, BAR, BEFORE
 from ugocc.viz.sheet import write_small
 
 FLEET = "van"
@@ -129,11 +127,12 @@ def lines(out: Path, settings: DriveSettings, drives: dict[str, int]) -> Iterato
 
 
 def draw(fleet: Path, runs: Path, picture: Path) -> None:
-    """A test frame of the fleet: cameras; volumes before and after adaptation, and of the bar; truth."""
-    folders = {BEFORE: "plain/six/seed-0", AFTER: "six-van/seed-0/full", BAR: "plain/van/seed-0"}
+    """A test frame of the fleet: cameras; volumes before and after adaptation, and with labels of the fleet; truth."""
+    folders = {"before": "plain/six/seed-0", "after": "six-van/seed-0/full"}
+    folders[f"with labels of {FLEET}"] = "plain/van/seed-0"
     models = {caption: runs / folder / "model" for caption, folder in folders.items()}
-    shown = side_by_side(models, open_fleet(fleet, "test", FLEET), scenes=1)
-    write_small(picture, next(islice(shown, FRAME, None)))
+    frame = filmed(open_fleet(fleet, "test", FLEET), scenes=1)[FRAME]
+    write_small(picture, next(side_by_side(models, FLEET, [frame])))
 
 
 def main() -> None:

@@ -250,7 +250,8 @@ def depth_picture(look: Look) -> Picture:
     return sheet(
         rows,
         title="depth",
-        note="Near is warm, far is cold. Lidar of this fleet is only shown here: nothing was trained on it.",
+        note="Lidar of this fleet is only shown here: nothing was trained on it.",
+        depth=(NEAR, FAR),
     )
 
 
@@ -408,7 +409,10 @@ def rerender_picture(source: FrameDataset, index: int, target: Look) -> Picture:
         ),
     ]
     return sheet(
-        [row for row in rows if row[1]], title="a source frame, re-rendered", note="Hatched: nothing is known."
+        [row for row in rows if row[1]],
+        title="a source frame, re-rendered",
+        note="Hatched: nothing is known.",
+        depth=(NEAR, FAR),
     )
 
 
@@ -495,7 +499,7 @@ def rendering_picture(look: Look, recipe: AdaptRecipe) -> Picture:
         for (_, panels), picture in zip(rows[1:], shown, strict=True):
             panels.append(("", picture))
     note = "Dark: the ray leaves the volume without hitting anything, or the network is not sure."
-    return sheet(rows, title="the volume, rendered into the cameras", note=note, classes=True)
+    return sheet(rows, title="the volume, rendered into the cameras", note=note, classes=True, depth=(NEAR, FAR))
 
 
 # --- All of them -----------------------------------------------------------------------------------------------------

@@ -2,33 +2,30 @@
 
 A network is trained with the labels of *six* alone, as ``ugocc fit`` does, and adapted to plain drives of *five*, as
 ``ugocc adapt --start`` does; for the bar, a third one is trained with the labels of *five*, for as many steps as the
-two together. They are evaluated on held-out scenes of both fleets and filmed side by side. Every step reuses what an
-earlier run of the same settings left, so the demo may be interrupted and repeated.
+two together. They are evaluated on held-out scenes and filmed side by side, the third one on *five* alone. Every step
+reuses what an earlier run of the same settings left, so the demo may be interrupted and repeated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Final, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 from ugocc.config import plain
 from ugocc.data.dataset import FrameDataset
-from ugocc.data.frame import FrameSource
+from ugocc.data.frame import Frame, FrameSource
 from ugocc.data.occupancy import label_on_grid
 from ugocc.data.source import open_fleet
 from ugocc.data.synthetic.build import RenderSettings, render_fleets
-from ugocc.errors import DataError
+from ugocc.errors import DataError, check_least
 from ugocc.evaluation.evaluate import evaluate
 from ugocc.labels import UNKNOWN
 from ugocc.output import reporting
+from ugocc.progress import follow
 from ugocc.provenance import data_digest
 from ugocc.results import Row, markdown_table, read_results, write_results, write_text
 from ugocc.serving.predictor import Predictor
@@ -40,8 +37,9 @@ from ugocc.training.progress import progress_callback
 from ugocc.training.settings import FleetSettings, RunSettings
 from ugocc.training.source import SourceRecipe, source_recipe, train_source
 from ugocc.training.stages import adapt_recipe, check_adapts, train_adapt
+from ugocc.viz.canvas import Picture, write_picture
 from ugocc.viz.film import check_film, write_film
-from ugocc.viz.pictures import comparison_picture
+from ugocc.viz.pictures import SEEN, comparison_picture
 from ugocc.viz.report.scenes import AFTER, BAR, BEFORE
 
 SOURCE: Final = "six"
@@ -72,6 +70,9 @@ class DemoSettings:
     """Also write report.html: the table, charts, and volumes to turn in the browser."""
     json: bool = False
     """Print one JSON document instead of the table."""
+
+    def __post_init__(self) -> None:
+        check_least("demo", 1, "a number of scenes", scenes=self.scenes)
 
 
 def run_demo(settings: DemoSettings) -> list[Row]:
@@ -109,8 +110,9 @@ def _demonstrate(settings: DemoSettings) -> tuple[list[Row], list[Path], str]:
     table = markdown_table(rows)
     write_text(settings.out / "table.md", table)
     _say(5, "pictures and films", settings.out)
-    models = {f"labels of {SOURCE} alone": before, f"adapted to {TARGET}": after, f"labels of {TARGET}": bar}
-    shown = [path for fleet in (SOURCE, TARGET) for path in _film(models, settings, fleet)]
+    models = {f"labels of {SOURCE} alone": before, f"adapted to {TARGET}": after}
+    on = {SOURCE: models, TARGET: models | {f"labels of {TARGET}": bar}}  # the bar is a stranger on the source
+    shown = [path for fleet in on for path in _film(on[fleet], settings, fleet)]
     if settings.report:
         folders = {BEFORE: before, AFTER: after, BAR: bar}
         story = story_of(rows, name, SOURCE, TARGET, folders)
@@ -207,28 +209,41 @@ def _film(models: dict[str, Path], settings: DemoSettings, fleet: str) -> list[P
     stamp = settings.out / f".{fleet}-{sha256(made_of.encode()).hexdigest()[:12]}"
     if stamp.is_file() and picture.is_file() and film.is_file():
         return [picture, film]
-    pictures = list(side_by_side(models, open_fleet(settings.fleets.root / fleet, "test", fleet), settings.scenes))
-    Image.fromarray(pictures[len(pictures) // 2]).save(picture)
-    write_film(pictures, film, fps=4)
+    frames = filmed(open_fleet(settings.fleets.root / fleet, "test", fleet), settings.scenes)
+    pages = follow(side_by_side(models, fleet, frames), f"film {fleet}", len(frames))
+    write_film(_one_written(pages, len(frames) // 2, picture), film, fps=4)
     write_text(stamp, "")
     return [picture, film]
 
 
-def side_by_side(models: Mapping[str, Path], frames: FrameSource, scenes: int) -> Iterator[NDArray[np.uint8]]:
-    """Cameras, every network's volume and the truth, of every labelled frame of the first scenes.
+def _one_written(pages: Iterable[Picture], number: int, path: Path) -> Iterator[Picture]:
+    """The pages of a film; one of them is written as a picture on its way."""
+    for i, page in enumerate(pages):
+        if i == number:
+            write_picture(path, page)
+        yield page
+
+
+def filmed(frames: FrameSource, scenes: int) -> list[Frame]:
+    """The labelled frames of the first scenes."""
+    shown = list(islice(dict.fromkeys(frame.scene for frame in frames), scenes))
+    return [frame for frame in frames if frame.scene in shown and frame.occupancy is not None]
+
+
+def side_by_side(models: Mapping[str, Path], fleet: str, frames: Iterable[Frame]) -> Iterator[Picture]:
+    """Cameras, every network's volume and the truth.
 
     Args:
         models: model folders by the caption of their volumes.
-        frames: of the fleet whose pictures and labels are shown.
-        scenes: how many.
+        fleet: name of the fleet, whose statistics the networks take.
+        frames: what is shown; others than labelled ones are left out.
 
     Yields:
         (rows, columns, 3) RGB.
     """
-    predictors = {name: Predictor.from_pretrained(model, fleet=frames.fleet) for name, model in models.items()}
-    shown = list(islice(dict.fromkeys(frame.scene for frame in frames), scenes))
+    predictors = {name: Predictor.from_pretrained(model, fleet=fleet) for name, model in models.items()}
     for frame in frames:
-        if frame.scene not in shown or frame.occupancy is None:
+        if frame.occupancy is None:
             continue
         predicted = {name: predictor(frame) for name, predictor in predictors.items()}
         grid = next(iter(predicted.values())).grid
@@ -237,7 +252,8 @@ def side_by_side(models: Mapping[str, Path], frames: FrameSource, scenes: int) -
         yield comparison_picture(
             [*volumes, ("truth", label.semantics)],
             grid,
-            title=f"{frames.fleet}  {frame.scene}",
+            title=f"{fleet}  {frame.scene}",
+            note=SEEN,
             images=[(camera.name, camera.image()) for camera in frame.cameras],
             mask=label.camera_mask & (label.semantics != UNKNOWN),
             column=400,

@@ -18,11 +18,13 @@ from ugocc.errors import DataError
 from ugocc.evaluation.files import read_prediction
 from ugocc.labels import NUM_CLASSES
 from ugocc.models.assemble import build_model, model_settings
+from ugocc.serving import predict
 from ugocc.serving.predict import PredictSettings, predict_fleet
 from ugocc.serving.predictor import Predictor
 from ugocc.serving.test import ScoreSettings, TestSettings, chosen_metrics, score_fleet, test_fleet
 from ugocc.training.checkpoint import save_model
 from ugocc.training.statistics import spaced
+from ugocc.viz.pictures import SEEN
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +101,16 @@ def test_only_what_a_camera_looks_at_is_in_the_pictures(checkpoint: Path, tiny_f
     assert not front[: front.shape[0] // 2].any()  # behind the car
     assert everywhere[: front.shape[0] // 2].any()
     assert not (front & ~everywhere).any()
+
+
+def test_a_picture_says_that_it_shows_what_cameras_see(
+    checkpoint: Path, tiny_fleets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = []
+    monkeypatch.setattr(predict, "prediction_picture", lambda *arguments: notes.append(arguments[5]))
+    predictor, frame = Predictor.from_pretrained(checkpoint, "cpu"), open_fleet(tiny_fleets / "six", "val")[0]
+    predict.picture_of(frame, predictor(frame), predictor)
+    assert notes == [SEEN]
 
 
 def test_real_frames_of_three_fleets_go_through_the_predictor(

@@ -58,8 +58,8 @@ def test_a_tested_model_has_a_page(checkpoints: tuple[Path, Path], tiny_fleets: 
     [scene] = scenes_in(tmp_path / REPORT)
     assert keys_of(scene) == ["after", "truth"]
     assert [volume["name"] for volume in scene["volumes"]] == ["Prediction", "Truth"]
-    shown = [camera["name"] for camera in scene["moments"][0]["cameras"]]
-    assert shown == ["FRONT_LEFT", "FRONT", "FRONT_RIGHT", "SIDE_LEFT", "SIDE_RIGHT"]
+    shown = [[camera["name"] for camera in row] for row in scene["moments"][0]["cameras"]]
+    assert shown == [["FRONT_LEFT", "FRONT", "FRONT_RIGHT"], ["SIDE_LEFT", "SIDE_RIGHT"]]
     assert len(scene["moments"]) == 3
 
     test_fleet(replace(settings, checkpoint=second, out=tmp_path / "second"))

@@ -5,7 +5,7 @@ import pytest
 
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.labels import DRIVABLE, FREE, PEDESTRIAN, UNKNOWN, VEHICLE
-from ugocc.viz.bev import draw_bev
+from ugocc.viz.bev import BESIDE, draw_bev
 
 GRID = VoxelGrid((-8.0, -8.0, -1.0), (20, 20, 8), 0.8)
 
@@ -51,3 +51,19 @@ def test_car_is_at_the_origin_of_the_ego_frame() -> None:
     without = draw_bev(volume, grid, (320, 320), ego=False)
     white = np.argwhere((draw_bev(volume, grid, (320, 320)).min(axis=-1) > 245) & (without.max(axis=-1) < 240))
     assert np.abs(white.mean(axis=0) - (320 - (4 + 1.4) * 20, 160)).max() < 8
+
+
+@pytest.mark.parametrize(("shape", "box"), [((50, 25, 4), (0, 75, 300, 225)), ((25, 50, 4), (75, 0, 225, 300))])
+def test_a_grid_that_is_not_square_keeps_its_proportions(
+    shape: tuple[int, int, int], box: tuple[int, int, int, int]
+) -> None:
+    grid = VoxelGrid((-shape[0] * 0.4, -shape[1] * 0.4, -1.0), shape, 0.8)
+    volume = np.full(grid.shape, FREE, dtype=np.uint8)
+    without = draw_bev(volume, grid, (300, 300), ego=False)
+    top, left, bottom, right = box
+    inside = np.zeros((300, 300), bool)
+    inside[top:bottom, left:right] = True
+    assert np.array_equal((without == BESIDE).all(-1), ~inside)
+    car = np.argwhere((draw_bev(volume, grid, (300, 300)) > 250).all(-1))
+    tall, wide = np.ptp(car, axis=0) + 1
+    assert tall / wide == pytest.approx(4.8 / 2.0, rel=0.2)

@@ -7,7 +7,17 @@ from ugocc.data.frame import Box
 from ugocc.geometry.camera import project
 from ugocc.geometry.rigid import BODY_T_OPTICAL, inverse, transform
 from ugocc.labels import DRIVABLE, FREE, PALETTE, UNKNOWN, VEHICLE
-from ugocc.viz.overlay import NOTHING, depth_colours, draw_boxes, draw_depth, draw_points, draw_semantics, legend
+from ugocc.viz.canvas import INK
+from ugocc.viz.overlay import (
+    NOTHING,
+    depth_colours,
+    depth_scale,
+    draw_boxes,
+    draw_depth,
+    draw_points,
+    draw_semantics,
+    legend,
+)
 
 INTRINSICS = np.array([[100.0, 0, 80], [0, 100, 60], [0, 0, 1]])
 EGO_T_CAMERA = BODY_T_OPTICAL + np.array([[0, 0, 0, 1.0], [0, 0, 0, 0.5], [0, 0, 0, 1.5], [0, 0, 0, 0]])
@@ -84,3 +94,18 @@ def test_legend_shows_every_class_on_as_many_lines_as_needed() -> None:
     for strip in (wide, narrow, slim):
         for colour in PALETTE[:9]:
             assert (strip == colour).all(-1).sum() > 80
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "marks"), [(1.0, 60.0, (1, 3, 5, 10, 20, 40, 60)), (3.0, 50.0, (3, 5, 10, 20, 40))]
+)
+def test_metres_stand_below_their_colours(near: float, far: float, marks: tuple[int, ...]) -> None:
+    strip = depth_scale(600, near, far).astype(int)
+    bar = np.flatnonzero((strip[0] != 255).any(-1))
+    written = np.flatnonzero((np.abs(strip[14:] - INK).sum(-1) < 60).any(axis=0))
+    words = np.split(written, np.flatnonzero(np.diff(written) > 12) + 1)
+    assert len(words) == len(marks)
+    for word, mark in zip(words, marks):
+        place = bar[0] + (len(bar) - 1) * np.log(mark / near) / np.log(far / near)
+        assert abs(word.mean() - place) < 6
+        assert np.abs(strip[0, round(place)] - depth_colours(mark, near, far)).max() < 6

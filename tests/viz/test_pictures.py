@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
 
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.labels import BUILDING, DRIVABLE, FREE, PALETTE, VEHICLE
-from ugocc.viz.canvas import shortened, text_width, write_picture
-from ugocc.viz.pictures import arrange, comparison_picture, prediction_picture
+from ugocc.viz.canvas import write_picture
+from ugocc.viz.pictures import arrange, comparison_picture, prediction_picture, rig_rows
 
 GRID = VoxelGrid((-8.0, -8.0, -1.0), (20, 20, 8), 0.8)
 SIX = ["CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT"]
@@ -111,11 +111,18 @@ def test_comparison(count: int) -> None:
     assert blue[1] == blue[2]
 
 
-def test_long_captions_are_cut() -> None:
-    assert shortened("short", 14, 200) == "short"
-    cut = shortened("a very long caption indeed", 14, 80)
-    assert cut.endswith("…")
-    assert text_width(cut, 14) <= 80
+@pytest.mark.parametrize("count", RIGS)
+def test_a_comparison_shows_cameras_in_the_rows_of_the_rig(count: int) -> None:
+    images = cameras(count)
+    picture = comparison_picture([("one", street())] * 3, GRID, images=images, column=400)
+    names = [name for name, _ in images]
+    places = {i: np.argwhere((picture == image[0, 0]).all(-1)) for i, (_, image) in enumerate(images)}
+    rows = rig_rows(names)
+    for row in rows:
+        lefts = [places[i][:, 1].mean() for i in row]
+        assert lefts == sorted(lefts)
+    for upper, lower in pairwise(rows):
+        assert max(places[i][:, 0].max() for i in upper) < min(places[i][:, 0].min() for i in lower)
 
 
 def test_pictures_are_written_whole(tmp_path) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.geometry.rigid import BODY_T_OPTICAL, from_rotation_translation, yaw_matrix
-from ugocc.labels import FREE
+from ugocc.labels import FREE, VEHICLE
 from ugocc.viz.bev import draw_bev
 from ugocc.viz.charts import SERIES
 from ugocc.viz.rig import Brush, Pinhole, draw_axes, draw_fields_of_view, draw_ground, on_plan
@@ -40,6 +40,16 @@ def test_forward_is_up_and_left_is_left_on_the_plan():
     assert centre == pytest.approx([120, 120])
     assert ahead == pytest.approx([120, 60])
     assert left == pytest.approx([60, 120])
+
+
+def test_a_plan_that_is_not_square_is_where_it_was_drawn():
+    grid = VoxelGrid((-12.0, -6.0, -1.0), (24, 12, 1), 1.0)
+    volume = np.full(grid.shape, FREE, np.uint8)
+    volume[18, 9] = VEHICLE
+    plan = draw_bev(volume, grid, (240, 240), ego=False)
+    rows, columns = np.nonzero(plan[..., 2].astype(int) - plan[..., 0] > 60)
+    ((u, v),) = on_plan(np.array([[6.5, 3.5]]), grid, plan)
+    assert (columns.mean() + 0.5, rows.mean() + 0.5) == pytest.approx((u, v))
 
 
 @pytest.mark.parametrize(("yaw", "inside"), [(0.0, (60, 120)), (np.pi / 2, (120, 60)), (np.pi, (180, 120))])

@@ -31,6 +31,9 @@ def test_title_names_note_and_legend_take_room():
     rows = [("a name", [("chip", flat(50, 100, (90, 90, 90)))])]
     bare, full = sheet([("", rows[0][1])]), sheet(rows, title="title", note="note", classes=True)
     assert full.shape[0] > bare.shape[0] + 80
+    scaled = sheet(rows, title="title", note="note", classes=True, depth=(1.0, 60.0))
+    assert scaled.shape[0] > full.shape[0] + 20
+    assert np.array_equal(scaled[: full.shape[0] - 40], full[:-40])
     assert bare.shape[1] == full.shape[1] == 1200
 
 

@@ -119,13 +119,11 @@ class Viewer {
     if (this.scene !== scene || this.index !== index) return; // a later one was asked for meanwhile
     this.moment = moment;
     find("#name").textContent = moment.name;
+    find("#cameras").style.setProperty("--longest", Math.max(...moment.cameras.map((row) => row.length)));
     find("#cameras").replaceChildren(
-      ...moment.cameras.map((camera) => {
-        const image = make("img", { src: camera.image, alt: camera.name });
-        const figure = make("figure", { onclick: () => this.enlarge(camera) }, image, make("figcaption", {}, camera.name));
-        image.onload = () => (figure.style.flexGrow = image.naturalWidth / image.naturalHeight); // all of one height
-        return figure;
-      }),
+      ...moment.cameras.map((row) => make("div", {}, ...row.map((camera) =>
+        make("figure", { onclick: () => this.enlarge(camera) },
+          make("img", { src: camera.image, alt: camera.name }), make("figcaption", {}, camera.name))))),
     );
     this.paint();
     if (this.unplaced) this.look();

@@ -25,7 +25,7 @@ from ugocc.serving.exported import GraphPrecision, Runtime
 from ugocc.serving.predictor import PredictedVolume, Predictor
 from ugocc.training.statistics import spaced
 from ugocc.viz.film import check_film, film_name, of_one_size, write_film
-from ugocc.viz.pictures import prediction_picture
+from ugocc.viz.pictures import SEEN, prediction_picture
 
 
 @dataclass(frozen=True)
@@ -123,4 +123,4 @@ def picture_of(frame: Frame, predicted: PredictedVolume, predictor: Predictor) -
         mask = predictor.in_pictures(frame)
     images = [(camera.name, camera.image()) for camera in frame.cameras]
     title = f"{frame.fleet}  {frame.scene}"
-    return prediction_picture(images, predicted.classes, truth, predicted.grid, title=title, mask=mask)
+    return prediction_picture(images, predicted.classes, truth, predicted.grid, title, SEEN, mask)

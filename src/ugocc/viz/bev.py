@@ -12,6 +12,8 @@ from ugocc.viz.painter import FLOOR, SHADOW, sunlight
 
 Picture = NDArray[np.uint8]
 
+BESIDE = (239, 242, 246)
+"""RGB beside a grid that is not of the picture's proportions."""
 _CAR = ((-1.0, 3.8), (-1.0, 1.0))  # metres along x and y
 _LINES = (84, 96, 118, 90)
 
@@ -29,7 +31,7 @@ def draw_bev(
     Args:
         volume: (X, Y, Z) classes 0-9; free and unknown (255) voxels are not drawn.
         grid: its grid.
-        size: columns and rows; the grid is stretched to fill them.
+        size: columns and rows; the grid fills them as well as it can with square cells, in the middle.
         palette: (>= 9, 3) RGB per class.
         mask: (X, Y, Z) voxels to draw; None for all.
         ego: draw the car at the origin, and rings every ten metres.
@@ -48,11 +50,24 @@ def draw_bev(
     light = np.where(filled, sun[i, j, top + 1], sun[:, :, 0])
     shaded = np.where(filled[..., None], colour, FLOOR) * (1 - SHADOW * (1 - light))[..., None]
     cells = np.clip(shaded[::-1, ::-1] + 0.5, 0, 255).astype(np.uint8)
-    image = Image.fromarray(np.ascontiguousarray(cells)).resize(_whole(cells.shape, size), Image.Resampling.NEAREST)
-    image = image.resize(size, Image.Resampling.BOX)
+    left, top, right, bottom = place = plan_box(grid, *size)
+    inner = right - left, bottom - top
+    image = Image.fromarray(np.ascontiguousarray(cells)).resize(_whole(cells.shape, inner), Image.Resampling.NEAREST)
+    image = image.resize(inner, Image.Resampling.BOX)
     if ego:
         image = _marked(image, grid)
-    return np.array(image)
+    page = Image.new("RGB", size, BESIDE)
+    page.paste(image, place)
+    return np.array(page)
+
+
+def plan_box(grid: VoxelGrid, width: int, height: int) -> tuple[int, int, int, int]:
+    """Where :func:`draw_bev` puts a grid in a picture of this size: first column and row, and those after the last."""
+    along, across = grid.shape[:2]
+    scale = min(width / across, height / along)
+    inner = max(1, round(across * scale)), max(1, round(along * scale))
+    left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
+    return left, top, left + inner[0], top + inner[1]
 
 
 def _whole(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int]:

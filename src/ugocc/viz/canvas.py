@@ -1,4 +1,4 @@
-"""What all pictures share: type, colours, rounded panels, and writing them to files."""
+"""What all pictures share: colours, rounded panels, and writing them to files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from ugocc.viz.lettering import caption_in, font, text_width
 
 Picture = NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -17,26 +19,6 @@ PAPER: Colour = (255, 255, 255)
 INK: Colour = (29, 35, 47)
 MUTED: Colour = (104, 113, 129)
 RULE: Colour = (223, 228, 235)
-
-
-@lru_cache(maxsize=32)
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The typeface that comes with Pillow, ``size`` pixels high."""
-    return ImageFont.load_default(size=size)
-
-
-def text_width(text: str, size: int) -> int:
-    """Columns that a line of text takes."""
-    return int(np.ceil(font(size).getlength(text)))
-
-
-def shortened(text: str, size: int, room: int) -> str:
-    """The text, cut with an ellipsis where it is wider than ``room`` columns."""
-    if text_width(text, size) <= room:
-        return text
-    while text and text_width(text + "…", size) > room:
-        text = text[:-1]
-    return text + "…"
 
 
 def panel(canvas: Image.Image, picture: Picture, left: int, top: int, caption: str = "", radius: int = 8) -> None:
@@ -48,8 +30,7 @@ def panel(canvas: Image.Image, picture: Picture, left: int, top: int, caption: s
 
 
 def _chip(tile: Image.Image, caption: str) -> None:
-    size = 14 if tile.width >= 240 else 12
-    caption = shortened(caption, size, tile.width - 28)
+    caption, size = caption_in(caption, tile.width - 28, largest=14 if tile.width >= 240 else 12)
     right, bottom = 8 + text_width(caption, size) + 14, 8 + size + 9
     box = (8, 8, min(right, tile.width), min(bottom, tile.height))
     if box[2] <= box[0] or box[3] <= box[1]:
@@ -57,7 +38,7 @@ def _chip(tile: Image.Image, caption: str) -> None:
     shade = Image.new("RGB", (box[2] - box[0], box[3] - box[1]), (18, 23, 33))
     mask = _rounded(*shade.size, radius=6).point(lambda v: v * 170 // 255)
     tile.paste(shade, box[:2], mask)
-    ImageDraw.Draw(tile).text((15, (box[1] + box[3]) / 2), caption, (255, 255, 255), font(size), anchor="lm")
+    ImageDraw.Draw(tile).text((15, (box[1] + box[3]) / 2), caption, (255, 255, 255), font(size, caption), anchor="lm")
 
 
 @lru_cache(maxsize=64)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ugocc.viz.canvas import INK, MUTED, PAPER, RULE, Colour, Picture, font, text_width
+from ugocc.viz.canvas import INK, MUTED, PAPER, RULE, Colour, Picture
+from ugocc.viz.lettering import font, text_width
 
 SERIES: tuple[Colour, ...] = (
     (45, 120, 220),
@@ -168,7 +169,7 @@ class _Axes:
         """Write one line, smaller where it is wider than ``room``."""
         while room is not None and size > 8 and text_width(text, size) > room:
             size -= 1
-        self.draw.text((x * _SMOOTH, y * _SMOOTH), text, colour, font(size * _SMOOTH), anchor=anchor)
+        self.draw.text((x * _SMOOTH, y * _SMOOTH), text, colour, font(size * _SMOOTH, text), anchor=anchor)
 
     def bar(self, left: float, right: float, top: float, colour: Colour, bottom: float | None = None) -> None:
         """A filled bar with soft upper corners."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,11 @@ from PIL import Image
 
 from ugocc.errors import DataError
 from ugocc.extras import require
+from ugocc.viz.indexed import indexed
 
 Picture = NDArray[np.uint8]
+MOST: Final = 200
+"""Pictures of a GIF or WebP; a longer film is thinned, which MP4 is not."""
 
 
 def write_film(frames: Iterable[Picture], path: Path, fps: float = 4) -> Path:
@@ -25,7 +28,8 @@ def write_film(frames: Iterable[Picture], path: Path, fps: float = 4) -> Path:
     Args:
         frames: (H, W, 3) RGB pictures of one size, at least one.
         path: ends in .mp4, .gif or .webp.
-        fps: pictures per second. GIF and WebP hold equal pictures in a row as one that stays longer.
+        fps: pictures per second. GIF and WebP hold equal pictures in a row as one that stays longer, and of more than
+            ``MOST`` one in two, four, ..., which stay as long as those they stand for; a line is printed that says so.
 
     Returns:
         ``path``.
@@ -106,19 +110,41 @@ def _write_mp4(pictures: Iterator[Picture], path: Path, fps: float) -> None:
 
 
 def _write_gif(pictures: Iterator[Picture], path: Path, fps: float) -> None:
-    def indexed(picture: Picture) -> Image.Image:
-        return Image.fromarray(picture).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-
-    _animate((indexed(picture) for picture in pictures), path, fps)
+    _animate(pictures, indexed, path, fps)
 
 
 def _write_webp(pictures: Iterator[Picture], path: Path, fps: float) -> None:
-    _animate((Image.fromarray(picture) for picture in pictures), path, fps, quality=80, method=2)
+    _animate(pictures, Image.fromarray, path, fps, quality=80, method=2)
 
 
-def _animate(images: Iterator[Image.Image], path: Path, fps: float, **options: Any) -> None:
-    first = next(images)
-    first.save(path, save_all=True, append_images=images, duration=round(1000 / fps), loop=0, **options)
+def _animate(
+    pictures: Iterator[Picture], image_of: Callable[[Picture], Image.Image], path: Path, fps: float, **options: Any
+) -> None:
+    """Write with Pillow, which holds all images of a film before it writes the first."""
+    images, every = thinned(pictures, image_of)
+    if every > 1:
+        kept = f"one picture in {every}, shown {every} times as long: all would have to fit into memory"
+        print(f"long {path.suffix} film keeps {kept}; .mp4 (extra film) keeps every one", flush=True)
+    duration = round(1000 * every / fps)
+    images[0].save(path, save_all=True, append_images=images[1:], duration=duration, loop=0, **options)
+
+
+def thinned(
+    pictures: Iterable[Picture], image_of: Callable[[Picture], Image.Image], most: int = MOST
+) -> tuple[list[Image.Image], int]:
+    """Images of one picture in n, n the smallest power of two that leaves no more than ``most``, and n.
+
+    No more than ``most`` + 1 images are ever in memory.
+    """
+    images: list[Image.Image] = []
+    every = 1
+    for number, picture in enumerate(pictures):
+        if number % every:
+            continue
+        images.append(image_of(picture))
+        if len(images) > most:
+            images, every = images[::2], 2 * every
+    return images, every
 
 
 _WRITERS = {".mp4": _write_mp4, ".gif": _write_gif, ".webp": _write_webp}

@@ -20,7 +20,7 @@ from ugocc.progress import follow
 from ugocc.viz.canvas import Picture, write_picture
 from ugocc.viz.film import check_film, film_name, of_one_size, write_film
 from ugocc.viz.overlay import draw_boxes, draw_points, draw_semantics
-from ugocc.viz.pictures import frame_picture
+from ugocc.viz.pictures import SEEN, frame_picture
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ViewSettings:
     masked: bool = False
     """Hide the voxels of the label that no camera sees."""
     film: str = "none"
-    """Film of the pictures: mp4 (needs the extra film), gif, webp, or none."""
+    """Film of the pictures: mp4 (needs the extra film), gif, webp (both thinned beyond 200 pictures), or none."""
     rerun: str | None = None
     """Show the frames over time in the rerun viewer (needs the extra rerun) instead of drawing pictures: live opens it,
     a file .rrd is written for later, an address such as rerun+http://127.0.0.1:9876/proxy is a viewer that runs."""
@@ -91,7 +91,7 @@ def picture_of_frame(frame: Frame, settings: ViewSettings) -> Picture:
         label = frame.occupancy()
         volumes = [("label", label.semantics)]
         mask = label.camera_mask if settings.masked else None
-    note = "voxels a camera sees" if mask is not None else ""
+    note = SEEN if mask is not None else ""
     title = f"{frame.fleet}  {frame.scene}"
     return frame_picture(images, volumes, frame.occupancy_grid, title, note, mask)
 

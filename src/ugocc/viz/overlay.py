@@ -13,7 +13,8 @@ from ugocc.data.frame import Box
 from ugocc.geometry.camera import project
 from ugocc.geometry.rigid import Matrix, inverse, transform, yaw_matrix
 from ugocc.labels import CLASSES, FREE, PALETTE, UNKNOWN
-from ugocc.viz.canvas import INK, PAPER, Picture, font, text_width
+from ugocc.viz.canvas import INK, PAPER, Picture
+from ugocc.viz.lettering import font, text_width
 
 NOTHING = (30, 34, 42)
 """RGB where there is no depth or no label."""
@@ -21,6 +22,7 @@ _RAMP = np.array(
     [(255, 92, 64), (255, 176, 46), (214, 226, 74), (92, 205, 122), (38, 165, 186), (52, 104, 196), (72, 52, 130)],
     dtype=np.float64,
 )
+_MARKS = (1, 3, 5, 10, 20, 40, 60, 100)  # metres
 
 
 def depth_colours(depth: ArrayLike, nearest: float = 1.0, farthest: float = 60.0) -> Picture:
@@ -146,6 +148,20 @@ def draw_semantics(
     return np.where(covered, mixed, image)
 
 
+def depth_scale(width: int, nearest: float = 1.0, farthest: float = 60.0, size: int = 14) -> Picture:
+    """A strip ``width`` columns wide with the colours of depths and metres below them, in the middle."""
+    bar = min(width - 4 * size, 420)
+    left, tall = (width - bar) // 2, size - 2
+    strip = Image.new("RGB", (width, tall + size + 8), PAPER)
+    metres = nearest * (farthest / nearest) ** (np.arange(bar) / max(bar - 1, 1))
+    strip.paste(Image.fromarray(depth_colours(np.tile(metres, (tall, 1)), nearest, farthest)), (left, 0))
+    draw = ImageDraw.Draw(strip)
+    for mark in (m for m in _MARKS if nearest <= m <= farthest):
+        at = left + (bar - 1) * np.log(mark / nearest) / np.log(farthest / nearest)
+        draw.text((at, tall + 4), f"{mark} m", INK, font(size), anchor="mt")
+    return np.array(strip)
+
+
 def legend(width: int = 0, size: int = 15, palette: NDArray[np.uint8] = PALETTE) -> Picture:
     """A strip with the nine classes and their colours, on as many centred lines as ``width`` asks for (0: one line)."""
     swatch, gap, line = size - 1, 26, size + 12
@@ -167,7 +183,7 @@ def legend(width: int = 0, size: int = 15, palette: NDArray[np.uint8] = PALETTE)
             top = middle - swatch // 2
             fill = tuple(int(c) for c in palette[i])
             draw.rounded_rectangle([left, top, left + swatch, top + swatch], 3, fill=fill)
-            draw.text((left + swatch + 8, middle), names[i], INK, font(size), anchor="lm")
+            draw.text((left + swatch + 8, middle), names[i], INK, font(size, names[i]), anchor="lm")
             left += lengths[i] + gap
     return np.array(strip)
 

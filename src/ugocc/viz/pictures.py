@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.labels import PALETTE
 from ugocc.viz.bev import draw_bev
-from ugocc.viz.canvas import INK, MUTED, PAPER, Picture, font, panel, shortened, text_width
+from ugocc.viz.canvas import INK, MUTED, PAPER, Picture, panel
+from ugocc.viz.lettering import font, shortened, text_width
 from ugocc.viz.overlay import legend
 from ugocc.viz.painter import draw_volume
 from ugocc.viz.view import View
@@ -21,9 +22,12 @@ Volume = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 MARGIN, GAP, HEADER = 28, 12, 64
+SEEN = "voxels a camera sees"
+"""Note of pictures of which a mask hides the rest."""
 _STRIP = 344  # rows of the strip of cameras and top views
 _CAMERAS = 920  # columns the cameras may take
 _NARROWEST = 900  # columns
+_ONE_ROW, _ROW = 300, 220  # rows of a comparison's cameras: of those in one row, and of each of several
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def comparison_picture(
         grid: grid of all.
         title: for the top left corner.
         note: for the top right corner.
-        images: name and (H, W, 3) picture of cameras, shown in a row on top.
+        images: name and (H, W, 3) picture of cameras, shown on top in the rows of :func:`rig_rows`.
         mask: (X, Y, Z) voxels to draw in all; None for all.
         view: camera of the 3D pictures; None for an overview.
         palette: (>= 9, 3) RGB per class.
@@ -130,14 +134,15 @@ def comparison_picture(
     """
     inner = len(volumes) * (column + GAP) - GAP
     tiles: list[Tile] = []
-    cameras_width = strip = 0
+    cameras_width = strip = above = 0
     if images:
         names, shapes = [name for name, _ in images], [p.shape[:2] for _, p in images]
-        tiles, cameras_width = _in_rows([_left_to_right(names, range(len(names)))], shapes, inner, 300)
-        strip = max(t.top + t.height for t in tiles) + GAP
+        tiles, cameras_width = arrange(names, shapes, inner, max(_ONE_ROW, _ROW * len(rig_rows(names))))
+        above = min(t.top for t in tiles)
+        strip = max(t.top + t.height for t in tiles) - above + GAP
     tall = round(0.78 * column)
     canvas = _page(inner, strip + tall + GAP + column, title, note, palette)
-    _paste_cameras(canvas, images, tiles, MARGIN + (inner - cameras_width) // 2, HEADER)
+    _paste_cameras(canvas, images, tiles, MARGIN + (inner - cameras_width) // 2, HEADER - above)
     for i, (name, volume) in enumerate(volumes):
         left, top = MARGIN + i * (column + GAP), HEADER + strip
         panel(canvas, draw_volume(volume, grid, (column, tall), view, palette, mask), left, top, name)
@@ -159,7 +164,25 @@ def arrange(names: Sequence[str], shapes: Sequence[tuple[int, ...]], width: int,
     Returns:
         Tiles that do not overlap, and the columns they take; they fill the rows of the box as well as they can.
     """
-    return _in_rows(rig_rows(names), shapes, width, height)
+    rows = rig_rows(names)
+    gap = GAP // 2
+    longest = max(len(row) for row in rows)
+    cell = (width - gap * (longest - 1)) / longest
+    # What one column of cell width costs in rows, all rows together.
+    slope = sum(max(shapes[i][0] / shapes[i][1] for i in row) for row in rows)
+    cell = int(min(cell, (height - gap * (len(rows) - 1)) / slope))
+    used = longest * (cell + gap) - gap
+    tiles, top = [], 0.0
+    spare = max(0.0, height - gap * (len(rows) - 1) - slope * cell) if len(rows) > 1 else 0.0
+    for row in rows:
+        tall = max(round(cell * shapes[i][0] / shapes[i][1]) for i in row)
+        left = (used - len(row) * (cell + gap) + gap) // 2
+        for i in row:
+            own = max(1, round(cell * shapes[i][0] / shapes[i][1]))
+            tiles.append(Tile(i, left, int(top) + (tall - own) // 2, cell, own))
+            left += cell + gap
+        top += tall + gap
+    return ([Tile(t.index, t.left, t.top + int(spare / 2), t.width, t.height) for t in tiles], used)
 
 
 def rig_rows(names: Sequence[str]) -> list[list[int]]:
@@ -187,29 +210,6 @@ def _left_to_right(names: Sequence[str], row: Sequence[int]) -> list[int]:
     return sorted(row, key=side)
 
 
-def _in_rows(
-    rows: Sequence[Sequence[int]], shapes: Sequence[tuple[int, ...]], width: int, height: int
-) -> tuple[list[Tile], int]:
-    gap = GAP // 2
-    longest = max(len(row) for row in rows)
-    cell = (width - gap * (longest - 1)) / longest
-    # What one column of cell width costs in rows, all rows together.
-    slope = sum(max(shapes[i][0] / shapes[i][1] for i in row) for row in rows)
-    cell = int(min(cell, (height - gap * (len(rows) - 1)) / slope))
-    used = longest * (cell + gap) - gap
-    tiles, top = [], 0.0
-    spare = max(0.0, height - gap * (len(rows) - 1) - slope * cell) if len(rows) > 1 else 0.0
-    for row in rows:
-        tall = max(round(cell * shapes[i][0] / shapes[i][1]) for i in row)
-        left = (used - len(row) * (cell + gap) + gap) // 2
-        for i in row:
-            own = max(1, round(cell * shapes[i][0] / shapes[i][1]))
-            tiles.append(Tile(i, left, int(top) + (tall - own) // 2, cell, own))
-            left += cell + gap
-        top += tall + gap
-    return ([Tile(t.index, t.left, t.top + int(spare / 2), t.width, t.height) for t in tiles], used)
-
-
 def _paste_cameras(
     canvas: Image.Image, images: Sequence[tuple[str, Picture]], tiles: Sequence[Tile], left: int, top: int
 ) -> None:
@@ -225,7 +225,8 @@ def _page(inner: int, body: int, title: str, note: str, palette: NDArray[np.uint
     canvas = Image.new("RGB", (inner + 2 * MARGIN, HEADER + body + 16 + key.shape[0] + 14), PAPER)
     draw = ImageDraw.Draw(canvas)
     taken = text_width(note, 16) + 24 if note else 0
-    draw.text((MARGIN, HEADER / 2), shortened(title, 24, inner - taken), INK, font(24), anchor="lm")
-    draw.text((MARGIN + inner, HEADER / 2 + 2), note, MUTED, font(16), anchor="rm")
+    title = shortened(title, 24, inner - taken)
+    draw.text((MARGIN, HEADER / 2), title, INK, font(24, title), anchor="lm")
+    draw.text((MARGIN + inner, HEADER / 2 + 2), note, MUTED, font(16, note), anchor="rm")
     canvas.paste(Image.fromarray(key), (MARGIN, HEADER + body + 16))
     return canvas

@@ -12,8 +12,10 @@ from PIL import Image, ImageDraw
 from ugocc.geometry.camera import project
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.geometry.rigid import Matrix, inverse, transform
-from ugocc.viz.canvas import INK, PAPER, Colour, Picture, font
+from ugocc.viz.bev import plan_box
+from ugocc.viz.canvas import INK, PAPER, Colour, Picture
 from ugocc.viz.charts import SERIES
+from ugocc.viz.lettering import font
 from ugocc.viz.view import View
 
 AXES: tuple[Colour, Colour, Colour] = ((222, 60, 60), (40, 150, 70), (45, 105, 220))
@@ -101,7 +103,7 @@ class Brush:
         done = Image.alpha_composite(self._below, layer).convert("RGB")
         draw = ImageDraw.Draw(done)
         for at, text, colour, size, anchor in self._words:
-            draw.text(at, text, colour, font(size), anchor=anchor, stroke_width=2, stroke_fill=PAPER)
+            draw.text(at, text, colour, font(size, text), anchor=anchor, stroke_width=2, stroke_fill=PAPER)
         return np.array(done)
 
     @staticmethod
@@ -111,10 +113,10 @@ class Brush:
 
 def on_plan(points: Matrix, grid: VoxelGrid, picture: Picture) -> Matrix:
     """(n, 2) pixels of points (n, 2 or 3) in a picture that ``draw_bev`` made of a grid."""
-    rows, columns = picture.shape[:2]
+    left, top, right, bottom = plan_box(grid, picture.shape[1], picture.shape[0])
     lower, upper = np.asarray(grid.lower[:2]), np.asarray(grid.upper[:2])
     share = (upper - np.asarray(points)[:, :2]) / (upper - lower)
-    return share[:, ::-1] * (columns, rows)
+    return share[:, ::-1] * (right - left, bottom - top) + (left, top)
 
 
 def draw_fields_of_view(picture: Picture, grid: VoxelGrid, cameras: Sequence[Pinhole], reach: float = 10.0) -> Picture:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
-from scipy.spatial import cKDTree
 
-from ugocc.labels import FREE, PALETTE
-from ugocc.viz.canvas import INK, MUTED, PAPER, Picture, font, panel, shortened
-from ugocc.viz.overlay import legend
+from ugocc.viz.canvas import INK, MUTED, PAPER, Colour, Picture, panel
+from ugocc.viz.indexed import CLASS_COLOURS, indexed
+from ugocc.viz.lettering import font, shortened
+from ugocc.viz.overlay import depth_scale, legend
 
 Panel = tuple[str, Picture]
 
@@ -25,6 +25,7 @@ def sheet(
     note: str = "",
     width: int = 1200,
     classes: bool = False,
+    depth: tuple[float, float] | None = None,
 ) -> Picture:
     """Rows of captioned pictures, each row as wide as the page and its pictures of one height.
 
@@ -34,6 +35,7 @@ def sheet(
         note: small print below the rows.
         width: columns of the page.
         classes: add a legend of the classes.
+        depth: add a scale of depths, from the nearest to the farthest of these metres.
 
     Returns:
         (rows, width, 3) RGB.
@@ -54,22 +56,27 @@ def sheet(
             places.append((one, round(left), top, round(right) - round(left), round(tall)))
             left = right + GAP
         top += round(tall) + GAP
-    key = legend(inner) if classes else np.zeros((0, inner, 3), np.uint8)
-    foot = (key.shape[0] + 12 if classes else 0) + (28 if note else 0)
+    keys = ([legend(inner)] if classes else []) + ([depth_scale(inner, *depth)] if depth else [])
+    foot = sum(key.shape[0] + 12 for key in keys) + (28 if note else 0)
     page = Image.new("RGB", (width, top - GAP + foot + 16), PAPER)
     draw = ImageDraw.Draw(page)
     if title:
-        draw.text((MARGIN, TITLE / 2), shortened(title, 22, inner), INK, font(22), anchor="lm")
+        _line(draw, title, 22, TITLE / 2, inner, INK)
     for name, at in names:
-        draw.text((MARGIN, at), shortened(name, 15, inner), MUTED, font(15), anchor="lm")
+        _line(draw, name, 15, at, inner, MUTED)
     for (caption, picture), left_, top_, wide, tall in places:
         panel(page, _resized(picture, wide, tall), left_, top_, caption)
-    if classes:
+    for key in keys:
         page.paste(Image.fromarray(key), (MARGIN, top + 2))
+        top += key.shape[0] + 12
     if note:
-        at = page.height - 16 - 10
-        draw.text((MARGIN, at), shortened(note, 14, inner), MUTED, font(14), anchor="lm")
+        _line(draw, note, 14, page.height - 16 - 10, inner, MUTED)
     return np.array(page)
+
+
+def _line(draw: ImageDraw.ImageDraw, text: str, size: int, at: float, room: int, colour: Colour) -> None:
+    short = shortened(text, size, room)
+    draw.text((MARGIN, at), short, colour, font(size, short), anchor="lm")
 
 
 def _resized(picture: Picture, width: int, height: int) -> Picture:
@@ -93,16 +100,8 @@ def write_small(path: Path, picture: Picture, most: int = 250_000) -> Path:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.png")
-    image = Image.fromarray(picture)
-    classes = np.concatenate([[PAPER], *(PALETTE[:FREE] * shade for shade in (1.0, 0.82, 0.64))]).astype(np.uint8)
-    used, place = np.unique(picture.reshape(-1, 3).astype(np.int64) @ (1 << 16, 1 << 8, 1), return_inverse=True)
-    for count in (256 - len(classes), 128, 64, 32, 16):
-        found = image.quantize(count, Image.Quantize.MEDIANCUT, kmeans=2).getpalette() or []
-        table = np.concatenate([classes, np.array(found[: 3 * count], dtype=np.uint8).reshape(-1, 3)])
-        _, nearest = cKDTree(table).query(np.stack([used >> 16, used >> 8 & 255, used & 255], axis=1))
-        small = Image.fromarray(nearest.astype(np.uint8)[place].reshape(picture.shape[:2]))
-        small.putpalette(table.ravel().tolist())
-        small.save(temporary, optimize=True)
+    for found in (256 - len(CLASS_COLOURS), 128, 64, 32, 16):
+        indexed(picture, found, refine=2).save(temporary, optimize=True)
         if temporary.stat().st_size <= most:
             temporary.replace(path)
             return path

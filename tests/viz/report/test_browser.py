@@ -39,7 +39,8 @@ def scene(name: str, labelled: bool) -> Scene:
         truth[:3, :3] = UNKNOWN
         volumes = {BEFORE: before, AFTER: after} | ({TRUTH: truth} if labelled else {})
         images = [
-            (c, np.full((90, 160, 3), 60 + 30 * i, np.uint8)) for c in ("CAM_FRONT", "CAM_BACK", "CAM_FRONT_LEFT")
+            (c, np.full((90, 160, 3), 60 + 30 * i, np.uint8))
+            for c in ("CAM_FRONT", "CAM_BACK", "CAM_FRONT_LEFT", "CAM_SIDE_LEFT", "CAM_FRONT_RIGHT")
         ]
         moments.append(Moment(f"moment {i}", images, volumes, truth != UNKNOWN if labelled else None))
     return Scene(name, GRID, SHOWN if labelled else SHOWN[:2], moments)
@@ -170,6 +171,15 @@ def test_a_scene_without_labels_shows_changes(page) -> None:
     assert not page.locator("#seen").is_visible()
     page.locator(".pane").first.locator("[data-layer='change']").click()
     assert area(drawn(page)[0], (40, 160, 90)) > 300
+
+
+def test_cameras_stand_in_the_rows_of_the_rig(page) -> None:
+    rows = page.locator("#cameras > div")
+    names = [rows.nth(i).locator("figcaption").all_text_contents() for i in range(rows.count())]
+    assert names == [["CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT"], ["CAM_SIDE_LEFT", "CAM_BACK"]]
+    places = page.locator("#cameras figure").evaluate_all("all => all.map(one => one.getBoundingClientRect().toJSON())")
+    assert max(place["bottom"] for place in places[:3]) < min(place["top"] for place in places[3:])
+    assert len({round(place["width"]) for place in places}) == 1
 
 
 def test_an_image_is_enlarged(page) -> None:

@@ -43,9 +43,9 @@ def test_scenes_come_out_as_they_went_in() -> None:
     for key, volume in scene().moments[0].volumes.items():
         assert np.array_equal(unpacked(moment["volumes"][key]), volume)
     assert np.array_equal(unpacked(moment["seen"]), scene().moments[0].seen)
-    rows = ["CAM_FRONT_LEFT", "CAM_FRONT_RIGHT", "CAM_BACK_LEFT", "CAM_BACK_RIGHT"]
-    assert [camera["name"] for camera in moment["cameras"]] == rows
-    assert all(len(camera["image"]) < 20_000 for camera in moment["cameras"])
+    rows = [["CAM_FRONT_LEFT", "CAM_FRONT_RIGHT"], ["CAM_BACK_LEFT", "CAM_BACK_RIGHT"]]
+    assert [[camera["name"] for camera in row] for row in moment["cameras"]] == rows
+    assert all(len(camera["image"]) < 20_000 for row in moment["cameras"] for camera in row)
     assert content["grid"] == {"lower": [-8.0, -8.0, -1.0], "shape": [20, 20, 8], "voxel_size": 0.8}
 
 

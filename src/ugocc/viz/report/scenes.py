@@ -46,7 +46,7 @@ class Moment:
     name: str
     """Above the images."""
     images: Sequence[tuple[str, Picture]]
-    """Name and (H, W, 3) picture of every camera, in the order in which they are shown."""
+    """Name and (H, W, 3) picture of every camera; the page shows them in the rows of ``rig_rows``."""
     volumes: dict[str, Volume]
     """(X, Y, Z) classes by key; 255 is unknown."""
     seen: NDArray[np.bool_] | None = None
@@ -88,10 +88,10 @@ def _scene(scene: Scene) -> dict[str, Any]:
 
 
 def _moment(moment: Moment) -> dict[str, Any]:
-    ordered = [moment.images[i] for row in rig_rows([name for name, _ in moment.images]) for i in row]
+    cameras = [{"name": name, "image": jpeg(picture)} for name, picture in moment.images]
     return {
         "name": moment.name,
-        "cameras": [{"name": name, "image": jpeg(picture)} for name, picture in ordered],
+        "cameras": [[cameras[i] for i in row] for row in rig_rows([name for name, _ in moment.images])],
         "volumes": {key: _packed(volume) for key, volume in moment.volumes.items()},
         "seen": None if moment.seen is None else _packed(moment.seen.astype(np.uint8)),
     }
