@@ -8,7 +8,7 @@ import pytest
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.labels import BUILDING, DRIVABLE, FREE, PALETTE, VEHICLE
 from ugocc.viz.canvas import write_picture
-from ugocc.viz.pictures import arrange, comparison_picture, prediction_picture, rig_rows
+from ugocc.viz.pictures import arrange, comparison_picture, frame_picture, prediction_picture, rig_rows
 
 GRID = VoxelGrid((-8.0, -8.0, -1.0), (20, 20, 8), 0.8)
 SIX = ["CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT"]
@@ -82,6 +82,21 @@ def test_every_camera_is_in_the_picture(count: int) -> None:
         assert (picture == image[0, 0]).all(-1).sum() > 1500
     assert (picture == PALETTE[VEHICLE]).all(-1).sum() > 50
     assert (picture[-2:] == 255).all()
+
+
+@pytest.mark.parametrize("count", RIGS)
+def test_cameras_alone_take_the_page(count: int) -> None:
+    beside = frame_picture(cameras(count), [("label", street())], GRID)
+    alone = frame_picture(cameras(count), [], GRID)
+
+    def shown(picture: np.ndarray) -> np.ndarray:
+        return (picture[..., 0] == 200) & (picture[..., 2] == 90)
+
+    assert shown(alone).sum() > 3 * shown(beside).sum()
+    assert len(alone) < 1200
+    rows = np.flatnonzero(shown(alone).any(axis=1))
+    assert rows[0] < 80
+    assert len(alone) - rows[-1] < 80
 
 
 def test_mask_hides_voxels_of_prediction_and_truth() -> None:

@@ -26,6 +26,7 @@ SEEN = "voxels a camera sees"
 """Note of pictures of which a mask hides the rest."""
 _STRIP = 344  # rows of the strip of cameras and top views
 _CAMERAS = 920  # columns the cameras may take
+_ALONE = 1800, 1000  # columns and rows that they may take where there is no volume
 _NARROWEST = 900  # columns
 _ONE_ROW, _ROW = 300, 220  # rows of a comparison's cameras: of those in one row, and of each of several
 
@@ -87,19 +88,23 @@ def frame_picture(
     view: View | None = None,
     palette: NDArray[np.uint8] = PALETTE,
 ) -> Picture:
-    """The cameras and any number of named volumes (X, Y, Z); otherwise as :func:`prediction_picture`."""
-    tiles, cameras_width = arrange([name for name, _ in images], [p.shape[:2] for _, p in images], _CAMERAS, _STRIP)
+    """The cameras and any number of named volumes (X, Y, Z), large where there is none; otherwise as
+    :func:`prediction_picture`."""
+    names, shapes = [name for name, _ in images], [p.shape[:2] for _, p in images]
+    tiles, cameras_width = arrange(names, shapes, *((_CAMERAS, _STRIP) if volumes else _ALONE))
+    above = 0 if volumes else min(t.top for t in tiles)
+    strip = _STRIP if volumes else max(t.top + t.height for t in tiles) - above
     inner = max(cameras_width + len(volumes) * (GAP + _STRIP), _NARROWEST)
     columns = max(len(volumes), 1)
     wide = (inner - GAP * (columns - 1)) // columns
     tall = round(wide * (0.5, 0.6, 0.7)[min(columns, 3) - 1]) if volumes else -GAP
-    canvas = _page(inner, _STRIP + GAP + tall, title, note, palette)
+    canvas = _page(inner, strip + GAP + tall, title, note, palette)
 
     room = inner - len(volumes) * (GAP + _STRIP)
-    _paste_cameras(canvas, images, tiles, MARGIN + (room - cameras_width) // 2, HEADER)
+    _paste_cameras(canvas, images, tiles, MARGIN + (room - cameras_width) // 2, HEADER - above)
     for i, (name, volume) in enumerate(volumes):
-        above = draw_bev(volume, grid, (_STRIP, _STRIP), palette, mask)
-        panel(canvas, above, MARGIN + room + GAP + i * (GAP + _STRIP), HEADER, f"{name}, from above")
+        plan = draw_bev(volume, grid, (_STRIP, _STRIP), palette, mask)
+        panel(canvas, plan, MARGIN + room + GAP + i * (GAP + _STRIP), HEADER, f"{name}, from above")
         scene = draw_volume(volume, grid, (wide, tall), view, palette, mask)
         panel(canvas, scene, MARGIN + i * (GAP + wide), HEADER + _STRIP + GAP, name)
     return np.array(canvas)
