@@ -9,7 +9,8 @@ mask applies.
 
 Deviations: ten classes instead of 17, so the numbers are not those of SparseOcc's table; grids other than Occ3D's keep
 the protocol's margin of 1 m; origins outside the grid in height are dropped; a ray whose first voxel that is not free
-is unknown (255) in truth does not count (Occ3D's labels have no such voxel).
+is unknown (255) in truth does not count (Occ3D's labels have no such voxel); where points come in the ego frame, as
+Waymo's of five lasers do, rays start at the usual place of a roof lidar, that of nuScenes.
 """
 
 from __future__ import annotations
