@@ -58,6 +58,29 @@ def test_prediction_files_score_as_the_evaluation_does(checkpoint: Path, tiny_fl
     assert (tmp_path / "score" / "table.md").is_file()
 
 
+def test_files_of_every_second_frame_score_as_the_evaluation_does(
+    checkpoint: Path, tiny_fleets: Path, tmp_path: Path
+) -> None:
+    tested = test_fleet(
+        TestSettings(
+            checkpoint,
+            tiny_fleets / "five",
+            every=2,
+            out=tmp_path / "test",
+            save_predictions=True,
+            workers=0,
+            accelerator="cpu",
+            report=False,
+        )
+    )
+    scored = score_fleet(
+        ScoreSettings(tmp_path / "test" / "volumes", tiny_fleets / "five", every=2, out=tmp_path / "score")
+    )
+    assert scored.frames == tested.frames == 2
+    assert scored.confusion == tested.confusion
+    assert scored.ray_iou == tested.ray_iou
+
+
 @pytest.mark.parametrize("fleet", ["six", "five"])
 def test_predict_writes_volumes_pictures_and_a_film(
     checkpoint: Path, tiny_fleets: Path, tmp_path: Path, fleet: str

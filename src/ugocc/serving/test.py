@@ -81,6 +81,8 @@ class ScoreSettings:
     """Name of the fleet in the results."""
     model: str = "predictions"
     """Name of the model in the results."""
+    every: int = 1
+    """Take every n-th frame, as the predictions were made."""
     out: Path = Path("runs/score")
     """Folder for results.json and table.md."""
     json: bool = False
@@ -119,7 +121,7 @@ def score_fleet(settings: ScoreSettings) -> Row:
     with reporting(settings.json) as report:
         _check_plausibility("all")
         check_writable(settings.out)
-        frames = open_fleet(settings.root, settings.split, settings.name)
+        frames = open_fleet(settings.root, settings.split, settings.name, settings.every)
         row = score_folder(settings.predictions, frames, model=settings.model, split=settings.split)
         report({"predictions": settings.predictions, "rows": [row], **_write(settings.out, [row])})
     return row
