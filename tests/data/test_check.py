@@ -12,6 +12,7 @@ from ugocc.data.commands import CheckSettings, check_fleet, oddities, read_every
 from ugocc.data.fleet import fleet_from_frames
 from ugocc.data.frame import Frame
 from ugocc.errors import DataError
+from ugocc.serving import check as serving
 
 
 def made() -> Frame:
@@ -96,6 +97,14 @@ def test_a_picture_of_another_moment_without_a_pose_is_strange() -> None:
     assert warned(lambda now: late(now, 0.005)) == []
     assert warned(late_with_a_pose) == []
     assert not [what for what, _ in oddities(late(after), None) if "another moment" in what]
+
+
+def test_numbers_of_cameras_are_told_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = made()
+    one = replace(both, token="later", timestamp_us=both.timestamp_us + 500_000, cameras=both.cameras[:1])
+    fleet_from_frames(tmp_path / "fleet", [both, one])
+    serving.check(serving.CheckSettings(tmp_path / "fleet"))
+    assert "2 frames, 1 or 2 cameras each, " in capsys.readouterr().out
 
 
 def test_a_camera_of_the_rig_that_no_frame_has_is_strange(tmp_path: Path) -> None:
