@@ -20,7 +20,7 @@ from ugocc.labels import NUM_CLASSES
 from ugocc.models.assemble import build_model, model_settings
 from ugocc.serving.predict import PredictSettings, predict_fleet
 from ugocc.serving.predictor import Predictor
-from ugocc.serving.test import ScoreSettings, TestSettings, chosen_metrics, score_fleet, test_fleet
+from ugocc.serving.test import ScoreSettings, TestSettings, _write, chosen_metrics, score_fleet, test_fleet
 from ugocc.training.checkpoint import save_model
 from ugocc.training.statistics import spaced
 
@@ -187,6 +187,30 @@ def test_statistics_of_a_fleet_that_the_network_does_not_know_are_taken_of_its_f
         assert not np.array_equal(volumes[known], volumes["five", 2])
     with pytest.raises(DataError, match="expected"):
         as_it_came.normalise_by([])
+
+
+def test_an_interrupted_verb_leaves_the_picture_and_the_table_that_were_there(
+    checkpoint: Path, tiny_fleets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(image: Image.Image, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    def refused(text: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    token = open_fleet(tiny_fleets / "five", "val").tokens[0]
+    for kept in (picture := tmp_path / "pictures" / f"{token}.png", table := tmp_path / "table.md"):
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_bytes(b"whole")
+    monkeypatch.setattr(Image.Image, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        predict_fleet(PredictSettings(checkpoint, tiny_fleets / "five", "val", out=tmp_path, film="none", device="cpu"))
+    monkeypatch.setattr("ugocc.serving.test.write_results", lambda path, rows: path)
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(KeyboardInterrupt):
+        _write(tmp_path, [])
+    assert picture.read_bytes() == table.read_bytes() == b"whole"
 
 
 def test_metrics_are_chosen_by_name() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ugocc.data.frame import Frame
 from ugocc.data.occupancy import label_on_grid
@@ -24,6 +23,7 @@ from ugocc.progress import follow
 from ugocc.serving.exported import GraphPrecision, Runtime
 from ugocc.serving.predictor import PredictedVolume, Predictor
 from ugocc.training.statistics import spaced
+from ugocc.viz.canvas import write_picture
 from ugocc.viz.film import check_film, film_name, of_one_size, write_film
 from ugocc.viz.pictures import prediction_picture
 
@@ -106,10 +106,7 @@ def _predict_scene(
         if settings.pictures or settings.film != "none":
             picture = picture_of(frame, predicted, predictor)
             if settings.pictures:
-                path = settings.out / "pictures" / f"{frame.token}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(picture).save(path)
-                written["pictures"].append(path)
+                written["pictures"].append(write_picture(settings.out / "pictures" / f"{frame.token}.png", picture))
             yield picture
 
 

@@ -17,7 +17,7 @@ from ugocc.evaluation.score import score_folder
 from ugocc.extras import require
 from ugocc.output import check_writable, reporting
 from ugocc.pretrained import find_model
-from ugocc.results import Row, markdown_table, write_results
+from ugocc.results import Row, markdown_table, write_results, write_text
 from ugocc.serving.exported import GraphPrecision, Runtime, open_model
 from ugocc.serving.report import started_from, test_report
 from ugocc.training.progress import progress_callback
@@ -176,7 +176,7 @@ def _write(out: Path, rows: list[Row]) -> dict[str, Path]:
     """Write and print the table; returns the files by what they are."""
     written = {"results": write_results(out / "results.json", rows), "table": out / "table.md"}
     table = markdown_table(rows)
-    written["table"].write_text(table, encoding="utf-8")
+    write_text(written["table"], table)
     print(table)
     print(f"results: {written['results']}")
     return written
