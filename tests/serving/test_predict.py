@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from ugocc.adaptation.teacher import reestimate_batchnorm
 from ugocc.cli import main
 from ugocc.data.fleet import fleet_from_frames
+from ugocc.data.frame import CameraView, Frame
 from ugocc.data.prepare import prepare
 from ugocc.data.source import open_fleet
 from ugocc.data.transforms import make_sample
@@ -23,6 +25,14 @@ from ugocc.serving.predictor import Predictor
 from ugocc.serving.test import ScoreSettings, TestSettings, _write, chosen_metrics, score_fleet, test_fleet
 from ugocc.training.checkpoint import save_model
 from ugocc.training.statistics import spaced
+
+
+class Frames(list[Frame]):
+    """Frames in memory as a source."""
+
+    def __init__(self, frames: list[Frame], fleet: str) -> None:
+        super().__init__(frames)
+        self.fleet = fleet
 
 
 @pytest.fixture(scope="module")
@@ -117,11 +127,33 @@ def test_only_what_a_camera_looks_at_is_in_the_pictures(checkpoint: Path, tiny_f
     predictor = Predictor.from_pretrained(checkpoint, "cpu")
     frame = open_fleet(tiny_fleets / "six", "val")[0]
     ahead = replace(frame, cameras=tuple(c for c in frame.cameras if c.name == "CAM_FRONT"))
-    everywhere, front = predictor.in_pictures(frame), predictor.in_pictures(ahead)
+    everywhere, front = (predictor.in_pictures(predictor.sample(f)) for f in (frame, ahead))
     assert front.any()
     assert not front[: front.shape[0] // 2].any()  # behind the car
     assert everywhere[: front.shape[0] // 2].any()
     assert not (front & ~everywhere).any()
+
+
+def test_a_picture_is_read_once_to_predict_and_once_to_draw(
+    checkpoint: Path, tiny_fleets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counted(view: CameraView, *least: tuple[int, int]) -> np.ndarray:
+        read.append(view.name)
+        return view.image(*least)
+
+    def opened(*where: object) -> Frames:
+        frame = source(*where)[0]
+        cameras = tuple(replace(view, image=partial(counted, view)) for view in frame.cameras)
+        return Frames([replace(frame, cameras=cameras, occupancy=None)], "five")
+
+    source = open_fleet
+    monkeypatch.setattr("ugocc.serving.predict.open_fleet", opened)
+    predict_fleet(
+        PredictSettings(checkpoint, tiny_fleets / "five", "val", out=tmp_path, film="none", statistics=0, device="cpu")
+    )
+    assert sorted(read) == sorted(2 * [view.name for view in source(tiny_fleets / "five", "val")[0].cameras])
 
 
 def test_real_frames_of_three_fleets_go_through_the_predictor(
@@ -132,12 +164,13 @@ def test_real_frames_of_three_fleets_go_through_the_predictor(
     predictor = Predictor.from_pretrained(checkpoint, "cpu")
     for root, cameras in ((real_nuscenes_root, 6), (real_waymo_root, 5), (real_ddad_root, 6)):
         frame = open_fleet(root, "train")[0]
-        predicted = predictor(frame)
+        sample = predictor.sample(frame)
+        predicted = predictor.predict(sample)
         assert predicted.classes.shape == predicted.grid.shape
         assert predicted.depth.shape[0] == cameras
         assert (predicted.depth > 0).all()
         assert np.isfinite(predicted.confidence).all()
-        picture = picture_of(frame, predicted, predictor)
+        picture = picture_of(frame, predicted, predictor, sample)
         assert picture.dtype == np.uint8
         assert picture.std() > 20
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ugocc.data.batch import Batch
 from ugocc.data.frame import Frame
 from ugocc.data.occupancy import label_on_grid
 from ugocc.data.source import open_fleet
@@ -100,24 +101,32 @@ def _predict_scene(
     predictor: Predictor, moments: Iterator[Frame], settings: PredictSettings, written: dict[str, list[Path]]
 ) -> Iterator[NDArray[np.uint8]]:
     for frame in moments:
-        predicted = predictor(frame)
+        sample = predictor.sample(frame)
+        predicted = predictor.predict(sample)
         volume = write_prediction(settings.out / "volumes", frame.token, predicted.classes, predicted.grid)
         written["volumes"].append(volume)
         if settings.pictures or settings.film != "none":
-            picture = picture_of(frame, predicted, predictor)
+            picture = picture_of(frame, predicted, predictor, sample)
             if settings.pictures:
                 written["pictures"].append(write_picture(settings.out / "pictures" / f"{frame.token}.png", picture))
             yield picture
 
 
-def picture_of(frame: Frame, predicted: PredictedVolume, predictor: Predictor) -> NDArray[np.uint8]:
-    """The cameras of a frame beside what they see of the predicted volume, and the truth where the frame has one."""
+def picture_of(frame: Frame, predicted: PredictedVolume, predictor: Predictor, sample: Batch) -> NDArray[np.uint8]:
+    """The cameras of a frame beside what they see of the predicted volume, and the truth where the frame has one.
+
+    Args:
+        frame: the frame.
+        predicted: what the network says about it.
+        predictor: the network.
+        sample: what the predictor made of the frame.
+    """
     truth = None
     if frame.occupancy is not None:
         label = label_on_grid(frame.occupancy(), frame.occupancy_grid, predicted.grid)
         truth, mask = label.semantics, label.camera_mask & (label.semantics != UNKNOWN)
     else:
-        mask = predictor.in_pictures(frame)
+        mask = predictor.in_pictures(sample)
     images = [(camera.name, camera.image()) for camera in frame.cameras]
     title = f"{frame.fleet}  {frame.scene}"
     return prediction_picture(images, predicted.classes, truth, predicted.grid, title=title, mask=mask)

@@ -80,13 +80,15 @@ def _first_scene(frames: FrameSource) -> list[Frame]:
 
 
 def _moment(frame: Frame, predictors: dict[str, Predictor], grid: VoxelGrid, labelled: bool) -> Moment:
-    volumes = {key: predictor(frame).classes for key, predictor in predictors.items()}
+    samples = {key: predictor.sample(frame) for key, predictor in predictors.items()}
+    volumes = {key: predictor.predict(samples[key]).classes for key, predictor in predictors.items()}
     if labelled and frame.occupancy is not None:
         label = label_on_grid(frame.occupancy(), frame.occupancy_grid, grid)
         volumes[TRUTH] = label.semantics
         seen = label.camera_mask & (label.semantics != UNKNOWN)
     else:
-        seen = next(iter(predictors.values())).in_pictures(frame)
+        key, predictor = next(iter(predictors.items()))
+        seen = predictor.in_pictures(samples[key])
     rows = rig_rows([camera.name for camera in frame.cameras])
     cameras = [frame.cameras[i] for row in rows for i in row]
     return Moment(frame.token, [(camera.name, camera.image()) for camera in cameras], volumes, seen)
