@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import base64
+import json
+import re
+import zlib
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,8 +27,10 @@ from ugocc.models.assemble import build_model, model_settings
 from ugocc.serving.predict import PredictSettings, predict_fleet
 from ugocc.serving.predictor import Predictor
 from ugocc.serving.test import ScoreSettings, TestSettings, _write, chosen_metrics, score_fleet, test_fleet
+from ugocc.serving.view import _predictions
 from ugocc.training.checkpoint import save_model
 from ugocc.training.statistics import spaced
+from ugocc.viz.fleet import ViewSettings
 
 
 class Frames(list[Frame]):
@@ -41,6 +47,17 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     model = build_model(model_settings("flashocc", "debug"))
     return save_model(tmp_path_factory.mktemp("model"), model, {"variant": "random", "train_fleet": "none"})
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A debug model that knows six and not five, and says more than that all is free, as a network does at first."""
+    torch.manual_seed(0)
+    model = build_model(model_settings("flashocc", "debug"))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    about = {"variant": "source-only", "train_fleet": "six"}
+    return save_model(tmp_path_factory.mktemp("stranger"), model, about)
 
 
 def test_prediction_files_score_as_the_evaluation_does(checkpoint: Path, tiny_fleets: Path, tmp_path: Path) -> None:
@@ -188,24 +205,19 @@ def test_the_predictor_reads_no_labels_and_says_the_same_twice(checkpoint: Path,
 
 
 def test_statistics_of_a_fleet_that_the_network_does_not_know_are_taken_of_its_frames(
-    tiny_fleets: Path, tmp_path: Path
+    stranger: Path, tiny_fleets: Path, tmp_path: Path
 ) -> None:
-    torch.manual_seed(0)
-    model = build_model(model_settings("flashocc", "debug"))
-    for parameter in model.parameters():  # at first a network says that all is free
-        torch.nn.init.normal_(parameter, std=0.3)
-    folder = save_model(tmp_path / "model", model, {"train_fleet": "six"})
     frames = open_fleet(tiny_fleets / "five", "val")
     volumes = {}
     for name, count in (("five", 2), ("six", 2), ("five", 0)):
         out = tmp_path / f"{name}-{count}"
         predict_fleet(
             PredictSettings(
-                folder, tiny_fleets / "five", "val", name, out, 1, False, "none", statistics=count, device="cpu"
+                stranger, tiny_fleets / "five", "val", name, out, 1, False, "none", statistics=count, device="cpu"
             )
         )
         volumes[name, count] = read_prediction(out / "volumes" / f"{frames.tokens[0]}.npz")[0]
-    as_it_came = Predictor.from_pretrained(folder, "cpu")
+    as_it_came = Predictor.from_pretrained(stranger, "cpu")
     assert as_it_came.knows("six")
     assert not as_it_came.knows("five")
     by_hand = build_model(model_settings("flashocc", "debug"))
@@ -220,6 +232,43 @@ def test_statistics_of_a_fleet_that_the_network_does_not_know_are_taken_of_its_f
         assert not np.array_equal(volumes[known], volumes["five", 2])
     with pytest.raises(DataError, match="expected"):
         as_it_came.normalise_by([])
+
+
+def test_predict_test_its_page_and_view_use_the_same_statistics(
+    stranger: Path, tiny_fleets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    five = tiny_fleets / "five"
+    predict_fleet(
+        PredictSettings(stranger, five, "val", out=tmp_path, pictures=False, film="none", statistics=2, device="cpu")
+    )
+    new = "five is new to flashocc-debug (source-only): batch-norm statistics are "
+    assert f"{new}of 2 frames of five\n" in capsys.readouterr().err
+    scored = score_fleet(ScoreSettings(tmp_path / "volumes", five, out=tmp_path / "score"))
+    plain = TestSettings(stranger, five, out=tmp_path, eval="map_ten_class", workers=0, accelerator="cpu", report=False)
+    as_it_is = test_fleet(plain)
+    said = capsys.readouterr().err
+    assert f"{new}the model's of six; --statistics 32 takes those of five, as ugocc predict does\n" in said
+    tested = test_fleet(replace(plain, statistics=2, report=True))
+    assert tested.confusion == scored.confusion != as_it_is.confusion
+    assert as_it_is.variant == "source-only"
+    assert tested.variant == "source-only, statistics of 2 frames of five"
+
+    frame = open_fleet(five, "val")[0]
+    predicted = read_prediction(tmp_path / "volumes" / f"{frame.token}.npz")[0]
+    page = re.search(r'id="scenes">(.*?)</script>', (tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert page is not None
+    packed = json.loads(page[1])["scenes"][0]["moments"][0]["volumes"]["after"]
+    assert np.array_equal(np.frombuffer(zlib.decompress(base64.b64decode(packed)), np.uint8), predicted.ravel())
+
+    pytest.importorskip("rerun")
+    capsys.readouterr()
+    settings = ViewSettings(five, "val", rerun="live", checkpoint=stranger, device="cpu", statistics=2)
+    said_of = _predictions(settings, open_fleet(five, "val"), [])(frame)
+    assert said_of is not None
+    assert np.array_equal(said_of.classes, predicted)
+    assert "of 2 frames of five" in capsys.readouterr().err
+    test_fleet(replace(plain, root=tiny_fleets / "six", statistics=2))
+    assert "batch-norm" not in capsys.readouterr().err
 
 
 def test_an_interrupted_verb_leaves_the_picture_and_the_table_that_were_there(

@@ -23,7 +23,7 @@ from ugocc.pretrained import find_model
 from ugocc.progress import follow
 from ugocc.serving.exported import GraphPrecision, Runtime
 from ugocc.serving.predictor import PredictedVolume, Predictor
-from ugocc.training.statistics import spaced
+from ugocc.serving.statistics import use_statistics
 from ugocc.viz.canvas import write_picture
 from ugocc.viz.film import check_film, film_name, of_one_size, write_film
 from ugocc.viz.pictures import prediction_picture
@@ -41,7 +41,8 @@ class PredictSettings:
     split: str = "train"
     """Scenes to predict."""
     name: str | None = None
-    """Name of the fleet in titles; by default the folder's."""
+    """Name of the fleet in titles, and the one whose batch-norm statistics the model uses if it has any; by default the
+    folder's."""
     out: Path = Path("runs/predict")
     """Folder for volumes/<token>.npz, pictures/<token>.png and films."""
     limit: int = 0
@@ -78,9 +79,7 @@ def predict_fleet(settings: PredictSettings) -> None:
         predictor = Predictor.from_pretrained(
             checkpoint, settings.device, frames.fleet, settings.runtime, settings.precision
         )
-        if settings.statistics and not predictor.knows(frames.fleet):
-            looked = spaced(len(frames), settings.statistics)
-            predictor.normalise_by(follow((frames[i] for i in looked), f"look at {frames.fleet}", len(looked)))
+        use_statistics(predictor, frames, settings.statistics)
         count = min(settings.limit or len(frames), len(frames))
         chosen = follow(islice(iter(frames), count), f"predict {frames.fleet}", count)
         written: dict[str, list[Path]] = {"volumes": [], "pictures": [], "films": []}

@@ -96,17 +96,19 @@ def _check(settings: ViewSettings) -> None:
 
 def _predictions(settings: ViewSettings, frames: FrameSource, tokens: Sequence[str]) -> Predict:
     if settings.checkpoint is not None:
-        return _of_model(settings.checkpoint, settings.device, frames.fleet)
+        return _of_model(settings.checkpoint, settings.device, frames, settings.statistics)
     if settings.predictions is not None:
         return _of_files(settings.predictions, tokens)
     return lambda frame: None
 
 
-def _of_model(checkpoint: Path, device: str | None, fleet: str) -> Predict:
+def _of_model(checkpoint: Path, device: str | None, frames: FrameSource, statistics: int) -> Predict:
     from ugocc.serving.predictor import Predictor
+    from ugocc.serving.statistics import use_statistics
     from ugocc.viz.viewer.entities import Predicted
 
-    predictor = Predictor.from_pretrained(checkpoint, device, fleet)
+    predictor = Predictor.from_pretrained(checkpoint, device, frames.fleet)
+    use_statistics(predictor, frames, statistics)
 
     def predict(frame: Frame) -> Predicted:
         volume = predictor(frame)
