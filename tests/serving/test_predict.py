@@ -28,7 +28,7 @@ from ugocc.serving.predict import PredictSettings, predict_fleet
 from ugocc.serving.predictor import Predictor
 from ugocc.serving.test import ScoreSettings, TestSettings, _write, chosen_metrics, score_fleet, test_fleet
 from ugocc.serving.view import _predictions
-from ugocc.training.checkpoint import save_model
+from ugocc.training.checkpoint import read_card, save_model
 from ugocc.training.statistics import spaced
 from ugocc.viz.fleet import ViewSettings
 
@@ -269,6 +269,34 @@ def test_predict_test_its_page_and_view_use_the_same_statistics(
     assert "of 2 frames of five" in capsys.readouterr().err
     test_fleet(replace(plain, root=tiny_fleets / "six", statistics=2))
     assert "batch-norm" not in capsys.readouterr().err
+
+
+def test_volumes_of_two_models_fleets_or_statistics_do_not_mix(
+    checkpoint: Path, stranger: Path, tiny_fleets: Path, tmp_path: Path
+) -> None:
+    plain = PredictSettings(
+        stranger, tiny_fleets / "five", "val", None, tmp_path, 1, False, "none", statistics=2, device="cpu"
+    )
+    for settings in (plain, replace(plain, limit=2)):  # the same goes on
+        predict_fleet(settings)
+    record = json.loads((tmp_path / "predict.json").read_text(encoding="utf-8"))
+    assert record["weights_sha256"] == read_card(stranger)["weights_sha256"]
+    assert (record["fleet"], record["split"], record["every"]) == ("five", "val", 1)
+    assert record["statistics"] == "of 2 frames of five (val, every 1)"
+    (volume,) = (tmp_path / "volumes").glob(f"{open_fleet(plain.root, 'val').tokens[0]}.npz")
+    written = volume.stat().st_mtime_ns
+    for other, name in (
+        (replace(plain, checkpoint=checkpoint), "model"),
+        (replace(plain, name="ten"), "fleet"),
+        (replace(plain, statistics=0), "statistics"),
+        (replace(plain, every=2), "statistics"),
+    ):
+        with pytest.raises(DataError, match=rf"predict\.json: {name}: found .*: give another --out, or delete"):
+            predict_fleet(other)
+    assert volume.stat().st_mtime_ns == written
+    (tmp_path / "predict.json").write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match="broken JSON"):
+        predict_fleet(plain)
 
 
 def test_an_interrupted_verb_leaves_the_picture_and_the_table_that_were_there(

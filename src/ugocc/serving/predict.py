@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ugocc.data.batch import Batch
-from ugocc.data.frame import Frame
+from ugocc.data.frame import Frame, FrameSource
 from ugocc.data.occupancy import label_on_grid
 from ugocc.data.source import open_fleet
 from ugocc.errors import check_least
@@ -23,7 +23,8 @@ from ugocc.pretrained import find_model
 from ugocc.progress import follow
 from ugocc.serving.exported import GraphPrecision, Runtime
 from ugocc.serving.predictor import PredictedVolume, Predictor
-from ugocc.serving.statistics import use_statistics
+from ugocc.serving.record import keep_apart
+from ugocc.serving.statistics import statistics_on, use_statistics
 from ugocc.viz.canvas import write_picture
 from ugocc.viz.film import check_film, film_name, of_one_size, write_film
 from ugocc.viz.pictures import prediction_picture
@@ -44,13 +45,16 @@ class PredictSettings:
     """Name of the fleet in titles, and the one whose batch-norm statistics the model uses if it has any; by default the
     folder's."""
     out: Path = Path("runs/predict")
-    """Folder for volumes/<token>.npz, pictures/<token>.png and films."""
+    """Folder for volumes/<token>.npz, pictures/<token>.png, films, and predict.json, which says what made them; volumes
+    of another model or fleet are refused a place beside them."""
     limit: int = 0
     """Predict only the first frames; 0 predicts all."""
     pictures: bool = True
     """Draw a picture of every frame: the cameras beside the volume, and the truth where there is one."""
     film: str = "gif"
     """Film of every scene: mp4 (needs the extra film), gif, webp, or none."""
+    every: int = 1
+    """Take every n-th frame."""
     statistics: int = 32
     """Frames of the recordings that batch-norm statistics are taken of where the model has none of a fleet of this
     name; no labels are needed for it. 0 keeps those it came with, as an exported graph does."""
@@ -75,10 +79,11 @@ def predict_fleet(settings: PredictSettings) -> None:
             check_film(settings.out / f"film.{settings.film}")
         check_writable(settings.out)
         checkpoint = find_model(settings.checkpoint)
-        frames = open_fleet(settings.root, settings.split, settings.name)
+        frames = open_fleet(settings.root, settings.split, settings.name, settings.every)
         predictor = Predictor.from_pretrained(
             checkpoint, settings.device, frames.fleet, settings.runtime, settings.precision
         )
+        keep_apart(settings.out, _made_by(settings, checkpoint, predictor, frames))
         use_statistics(predictor, frames, settings.statistics)
         count = min(settings.limit or len(frames), len(frames))
         chosen = follow(islice(iter(frames), count), f"predict {frames.fleet}", count)
@@ -94,6 +99,23 @@ def predict_fleet(settings: PredictSettings) -> None:
                 written["films"].append(write_film(of_one_size(chain(begun, pictures)), film, fps=4))
         about = {"checkpoint": checkpoint, "fleet": frames.fleet, "split": settings.split, "frames": count}
         report({**about, "out": settings.out, **written}, f"{count} frames of {frames.fleet}: {settings.out}")
+
+
+def _made_by(
+    settings: PredictSettings, checkpoint: Path, predictor: Predictor, frames: FrameSource
+) -> dict[str, str | int]:
+    """What decides the volumes of a folder, for its record."""
+    statistics = statistics_on(predictor, frames, settings.statistics)
+    taken = f" ({settings.split}, every {settings.every})" if statistics.frames else ""
+    return {
+        "checkpoint": str(checkpoint),
+        "weights_sha256": predictor.about.get("weights_sha256", ""),
+        "runtime": predictor.about.get("runtime", "PyTorch"),
+        "fleet": frames.fleet,
+        "statistics": statistics.words + taken,
+        "split": settings.split,
+        "every": settings.every,
+    }
 
 
 def _predict_scene(
