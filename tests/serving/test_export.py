@@ -173,7 +173,7 @@ def test_the_page_of_a_graph_is_run_as_its_numbers_are(
     options = {"runtime": "openvino", "precision": "bfloat16", "eval": "map_ten_class", "statistics": 2}
     test_fleet(TestSettings(exported, tiny_fleets / "five", every=3, out=tmp_path, workers=0, **options))
     assert (tmp_path / "report.html").is_file()
-    assert "those of none, with which the graph was exported" in capsys.readouterr().err
+    assert "the model's of none, with which the graph was exported" in capsys.readouterr().err
 
 
 def test_wrong_options_and_broken_folders_are_named(exported: Path, checkpoint: Path, tmp_path: Path):
