@@ -5,7 +5,7 @@ import torch
 
 from ugocc.data.batch import Batch
 from ugocc.data.prepare import InputSettings
-from ugocc.devices import accelerator_of, default_device, device_of, multiplies_bfloat16, precision_of
+from ugocc.devices import accelerator_of, default_device, device_like, device_of, multiplies_bfloat16, precision_of
 from ugocc.errors import DataError
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.models.example import example_batch
@@ -30,6 +30,13 @@ def test_a_device_that_is_not_there_is_named_beside_those_that_are(monkeypatch: 
         device_of(name, "predict")
     assert device_of("cuda:1", "predict") == torch.device("cuda", 1)
     assert device_of("cpu", "predict") == torch.device("cpu")
+
+
+def test_a_page_is_made_where_the_run_was_if_that_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert [device_like(name) for name in ("cpu", "cuda", "auto", "gpu", "mps")] == ["cpu", *["cuda"] * 4]
 
 
 @pytest.mark.parametrize(

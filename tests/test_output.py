@@ -25,6 +25,8 @@ def test_a_folder_for_results_is_tried_beforehand(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="expected a folder that can be written to"):
         check_writable(tmp_path / "file" / "out")
+    with pytest.raises(DataError, match="file: folder: found a file, expected a folder that can be written to"):
+        check_writable(tmp_path / "file")
 
 
 def test_people_get_words_and_scripts_one_document(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ FLEET = "--root data/embedded/five --split val"
 TYPED = {
     "test": f"--checkpoint last {FLEET} --workers 0 --accelerator cpu --save_predictions true",
     "score": f"--predictions runs/test/volumes {FLEET}",
-    "predict": f"--checkpoint last {FLEET} --limit 2 --device cpu",
+    "predict": f"--checkpoint runs/try/model {FLEET} --limit 2 --device cpu",
     "export": f"--checkpoint last {FLEET} --format torch",
     "models": "--sizes [debug] --measure false",
     "runs": "",

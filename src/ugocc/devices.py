@@ -32,16 +32,26 @@ def device_of(name: str | None, where: str) -> torch.device:
         DataError: it is no device of this machine.
     """
     name = name or default_device()
-    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    there = [known for kind, n in counts.items() if n for known in (kind, *(f"{kind}:{i}" for i in range(n)))]
+    there = devices_here()
     if name not in there:
         raise DataError(where, "device", name, f"a device of this machine: {', '.join(there)}")
     return torch.device(name)
 
 
+def devices_here() -> list[str]:
+    """Names of the devices of this machine."""
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    return [known for kind, n in counts.items() if n for known in (kind, *(f"{kind}:{i}" for i in range(n)))]
+
+
 def accelerator_of(name: str) -> str:
     """Lightning's name of what a setting asks for; ``auto`` is :func:`default_device`."""
     return default_device() if name == "auto" else name
+
+
+def device_like(accelerator: str) -> str:
+    """The device that Lightning's name of an accelerator means where this machine has it, else the default one."""
+    return accelerator if accelerator in devices_here() else default_device()
 
 
 def precision_of(name: Precision | Literal["auto"], accelerator: str) -> Precision:

@@ -53,6 +53,8 @@ def check_writable(folder: Path) -> None:
     Raises:
         DataError: it cannot be made, or not be written to.
     """
+    if folder.is_file():
+        raise DataError(folder, "folder", "a file", "a folder that can be written to")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -14,6 +14,7 @@ from ugocc.data.frame import Frame, LidarSweep
 from ugocc.data.oddities import oddities
 from ugocc.errors import DataError
 from ugocc.geometry.rigid import BODY_T_OPTICAL
+from ugocc.serving import check as serving
 
 
 def made() -> Frame:
@@ -98,6 +99,14 @@ def test_a_picture_of_another_moment_without_a_pose_is_strange() -> None:
     assert warned(lambda now: late(now, 0.005)) == []
     assert warned(late_with_a_pose) == []
     assert not [what for what, _ in oddities(late(after), None) if "another moment" in what]
+
+
+def test_numbers_of_cameras_are_told_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = made()
+    one = replace(both, token="later", timestamp_us=both.timestamp_us + 500_000, cameras=both.cameras[:1])
+    fleet_from_frames(tmp_path / "fleet", [both, one])
+    serving.check(serving.CheckSettings(tmp_path / "fleet"))
+    assert "2 frames, 1 or 2 cameras each, " in capsys.readouterr().out
 
 
 def test_a_camera_of_the_rig_that_no_frame_has_is_strange(tmp_path: Path) -> None:

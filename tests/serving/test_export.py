@@ -165,6 +165,17 @@ def test_evaluation_of_an_exported_folder(exported: Path, checkpoint: Path, tiny
     assert (tmp_path / "graph" / "report.html").is_file()
 
 
+def test_the_page_of_a_graph_is_run_as_its_numbers_are(
+    exported: Path, tiny_fleets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    pytest.importorskip("openvino")
+    monkeypatch.setattr("ugocc.serving.exported._onnxruntime", None)
+    options = {"runtime": "openvino", "precision": "bfloat16", "eval": "map_ten_class", "statistics": 2}
+    test_fleet(TestSettings(exported, tiny_fleets / "five", every=3, out=tmp_path, workers=0, **options))
+    assert (tmp_path / "report.html").is_file()
+    assert "the model's of none, with which the graph was exported" in capsys.readouterr().err
+
+
 def test_wrong_options_and_broken_folders_are_named(exported: Path, checkpoint: Path, tmp_path: Path):
     with pytest.raises(DataError, match="fixed rig"):
         export_model(ExportSettings(checkpoint, tmp_path / "a", calibration="fixed"))

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import base64
+import json
+import re
+import zlib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +16,7 @@ from PIL import Image
 from ugocc.adaptation.teacher import reestimate_batchnorm
 from ugocc.cli import main
 from ugocc.data.fleet import fleet_from_frames
+from ugocc.data.frame import CameraView, Frame
 from ugocc.data.prepare import prepare
 from ugocc.data.source import open_fleet
 from ugocc.data.transforms import make_sample
@@ -21,10 +27,20 @@ from ugocc.models.assemble import build_model, model_settings
 from ugocc.serving import predict
 from ugocc.serving.predict import PredictSettings, predict_fleet
 from ugocc.serving.predictor import Predictor
-from ugocc.serving.test import ScoreSettings, TestSettings, chosen_metrics, score_fleet, test_fleet
-from ugocc.training.checkpoint import save_model
+from ugocc.serving.test import ScoreSettings, TestSettings, _write, chosen_metrics, score_fleet, test_fleet
+from ugocc.serving.view import _predictions
+from ugocc.training.checkpoint import read_card, save_model
 from ugocc.training.statistics import spaced
+from ugocc.viz.fleet import ViewSettings
 from ugocc.viz.pictures import SEEN
+
+
+class Frames(list[Frame]):
+    """Frames in memory as a source."""
+
+    def __init__(self, frames: list[Frame], fleet: str) -> None:
+        super().__init__(frames)
+        self.fleet, self.tokens = fleet, [frame.token for frame in frames]
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +49,17 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     model = build_model(model_settings("flashocc", "debug"))
     return save_model(tmp_path_factory.mktemp("model"), model, {"variant": "random", "train_fleet": "none"})
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A debug model that knows six and not five, and says more than that all is free, as a network does at first."""
+    torch.manual_seed(0)
+    model = build_model(model_settings("flashocc", "debug"))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    about = {"variant": "source-only", "train_fleet": "six"}
+    return save_model(tmp_path_factory.mktemp("stranger"), model, about)
 
 
 def test_prediction_files_score_as_the_evaluation_does(checkpoint: Path, tiny_fleets: Path, tmp_path: Path) -> None:
@@ -58,6 +85,29 @@ def test_prediction_files_score_as_the_evaluation_does(checkpoint: Path, tiny_fl
     assert scored.plausibility == tested.plausibility
     assert (tmp_path / "test" / "results.json").is_file()
     assert (tmp_path / "score" / "table.md").is_file()
+
+
+def test_files_of_every_second_frame_score_as_the_evaluation_does(
+    checkpoint: Path, tiny_fleets: Path, tmp_path: Path
+) -> None:
+    tested = test_fleet(
+        TestSettings(
+            checkpoint,
+            tiny_fleets / "five",
+            every=2,
+            out=tmp_path / "test",
+            save_predictions=True,
+            workers=0,
+            accelerator="cpu",
+            report=False,
+        )
+    )
+    scored = score_fleet(
+        ScoreSettings(tmp_path / "test" / "volumes", tiny_fleets / "five", every=2, out=tmp_path / "score")
+    )
+    assert scored.frames == tested.frames == 2
+    assert scored.confusion == tested.confusion
+    assert scored.ray_iou == tested.ray_iou
 
 
 @pytest.mark.parametrize("fleet", ["six", "five"])
@@ -96,7 +146,7 @@ def test_only_what_a_camera_looks_at_is_in_the_pictures(checkpoint: Path, tiny_f
     predictor = Predictor.from_pretrained(checkpoint, "cpu")
     frame = open_fleet(tiny_fleets / "six", "val")[0]
     ahead = replace(frame, cameras=tuple(c for c in frame.cameras if c.name == "CAM_FRONT"))
-    everywhere, front = predictor.in_pictures(frame), predictor.in_pictures(ahead)
+    everywhere, front = (predictor.in_pictures(predictor.sample(f)) for f in (frame, ahead))
     assert front.any()
     assert not front[: front.shape[0] // 2].any()  # behind the car
     assert everywhere[: front.shape[0] // 2].any()
@@ -109,8 +159,30 @@ def test_a_picture_says_that_it_shows_what_cameras_see(
     notes = []
     monkeypatch.setattr(predict, "prediction_picture", lambda *arguments: notes.append(arguments[5]))
     predictor, frame = Predictor.from_pretrained(checkpoint, "cpu"), open_fleet(tiny_fleets / "six", "val")[0]
-    predict.picture_of(frame, predictor(frame), predictor)
+    predict.picture_of(frame, predictor(frame), predictor, predictor.sample(frame))
     assert notes == [SEEN]
+
+
+def test_a_picture_is_read_once_to_predict_and_once_to_draw(
+    checkpoint: Path, tiny_fleets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counted(view: CameraView, *least: tuple[int, int]) -> np.ndarray:
+        read.append(view.name)
+        return view.image(*least)
+
+    def opened(*where: object) -> Frames:
+        frame = source(*where)[0]
+        cameras = tuple(replace(view, image=partial(counted, view)) for view in frame.cameras)
+        return Frames([replace(frame, cameras=cameras, occupancy=None)], "five")
+
+    source = open_fleet
+    monkeypatch.setattr("ugocc.serving.predict.open_fleet", opened)
+    predict_fleet(
+        PredictSettings(checkpoint, tiny_fleets / "five", "val", out=tmp_path, film="none", statistics=0, device="cpu")
+    )
+    assert sorted(read) == sorted(2 * [view.name for view in source(tiny_fleets / "five", "val")[0].cameras])
 
 
 def test_real_frames_of_three_fleets_go_through_the_predictor(
@@ -121,12 +193,13 @@ def test_real_frames_of_three_fleets_go_through_the_predictor(
     predictor = Predictor.from_pretrained(checkpoint, "cpu")
     for root, cameras in ((real_nuscenes_root, 6), (real_waymo_root, 5), (real_ddad_root, 6)):
         frame = open_fleet(root, "train")[0]
-        predicted = predictor(frame)
+        sample = predictor.sample(frame)
+        predicted = predictor.predict(sample)
         assert predicted.classes.shape == predicted.grid.shape
         assert predicted.depth.shape[0] == cameras
         assert (predicted.depth > 0).all()
         assert np.isfinite(predicted.confidence).all()
-        picture = picture_of(frame, predicted, predictor)
+        picture = picture_of(frame, predicted, predictor, sample)
         assert picture.dtype == np.uint8
         assert picture.std() > 20
 
@@ -144,24 +217,19 @@ def test_the_predictor_reads_no_labels_and_says_the_same_twice(checkpoint: Path,
 
 
 def test_statistics_of_a_fleet_that_the_network_does_not_know_are_taken_of_its_frames(
-    tiny_fleets: Path, tmp_path: Path
+    stranger: Path, tiny_fleets: Path, tmp_path: Path
 ) -> None:
-    torch.manual_seed(0)
-    model = build_model(model_settings("flashocc", "debug"))
-    for parameter in model.parameters():  # at first a network says that all is free
-        torch.nn.init.normal_(parameter, std=0.3)
-    folder = save_model(tmp_path / "model", model, {"train_fleet": "six"})
     frames = open_fleet(tiny_fleets / "five", "val")
     volumes = {}
     for name, count in (("five", 2), ("six", 2), ("five", 0)):
         out = tmp_path / f"{name}-{count}"
         predict_fleet(
             PredictSettings(
-                folder, tiny_fleets / "five", "val", name, out, 1, False, "none", statistics=count, device="cpu"
+                stranger, tiny_fleets / "five", "val", name, out, 1, False, "none", statistics=count, device="cpu"
             )
         )
         volumes[name, count] = read_prediction(out / "volumes" / f"{frames.tokens[0]}.npz")[0]
-    as_it_came = Predictor.from_pretrained(folder, "cpu")
+    as_it_came = Predictor.from_pretrained(stranger, "cpu")
     assert as_it_came.knows("six")
     assert not as_it_came.knows("five")
     by_hand = build_model(model_settings("flashocc", "debug"))
@@ -176,6 +244,115 @@ def test_statistics_of_a_fleet_that_the_network_does_not_know_are_taken_of_its_f
         assert not np.array_equal(volumes[known], volumes["five", 2])
     with pytest.raises(DataError, match="expected"):
         as_it_came.normalise_by([])
+
+
+def test_predict_test_its_page_and_view_use_the_same_statistics(
+    stranger: Path, tiny_fleets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    five = tiny_fleets / "five"
+    predict_fleet(
+        PredictSettings(stranger, five, "val", out=tmp_path, pictures=False, film="none", statistics=2, device="cpu")
+    )
+    new = "five is new to flashocc-debug (source-only): batch-norm statistics are "
+    assert f"{new}of 2 frames of five\n" in capsys.readouterr().err
+    scored = score_fleet(ScoreSettings(tmp_path / "volumes", five, out=tmp_path / "score"))
+    plain = TestSettings(stranger, five, out=tmp_path, eval="map_ten_class", workers=0, accelerator="cpu", report=False)
+    as_it_is = test_fleet(plain)
+    said = capsys.readouterr().err
+    assert f"{new}the model's of six; --statistics 32 takes those of five, as ugocc predict does\n" in said
+    tested = test_fleet(replace(plain, statistics=2, report=True))
+    assert tested.confusion == scored.confusion != as_it_is.confusion
+    assert as_it_is.variant == "source-only"
+    assert tested.variant == "source-only, statistics of 2 frames of five"
+
+    frame = open_fleet(five, "val")[0]
+    predicted = read_prediction(tmp_path / "volumes" / f"{frame.token}.npz")[0]
+    page = re.search(r'id="scenes">(.*?)</script>', (tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert page is not None
+    packed = json.loads(page[1])["scenes"][0]["moments"][0]["volumes"]["after"]
+    assert np.array_equal(np.frombuffer(zlib.decompress(base64.b64decode(packed)), np.uint8), predicted.ravel())
+
+    pytest.importorskip("rerun")
+    capsys.readouterr()
+    settings = ViewSettings(five, "val", rerun="live", checkpoint=stranger, device="cpu", statistics=2)
+    said_of = _predictions(settings, open_fleet(five, "val"), [])(frame)
+    assert said_of is not None
+    assert np.array_equal(said_of.classes, predicted)
+    assert "of 2 frames of five" in capsys.readouterr().err
+    test_fleet(replace(plain, root=tiny_fleets / "six", statistics=2))
+    assert "batch-norm" not in capsys.readouterr().err
+
+
+def test_frames_without_a_label_are_left_out_of_the_score(
+    checkpoint: Path, tiny_fleets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = open_fleet(tiny_fleets / "five", "val")
+    manifest = fleet_from_frames(tmp_path / "some", whole, "val", "five")
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    del lines[1]["occupancy"]
+    manifest.write_text("\n".join(json.dumps(line) for line in lines))
+    predict_fleet(PredictSettings(checkpoint, manifest.parent, "val", None, tmp_path, 0, False, "none", device="cpu"))
+    scored = score_fleet(ScoreSettings(tmp_path / "volumes", manifest.parent, "val", out=tmp_path))
+    tested = test_fleet(
+        TestSettings(
+            checkpoint, manifest.parent, "val", out=tmp_path, workers=0, accelerator="cpu", statistics=32, report=False
+        )
+    )
+    assert scored.frames == tested.frames == len(whole) - 1
+    assert scored.confusion == tested.confusion
+    assert capsys.readouterr().err.count(f"{len(whole) - 1} of {len(whole)} frames of five have a label") == 2
+
+
+def test_volumes_of_two_models_fleets_or_statistics_do_not_mix(
+    checkpoint: Path, stranger: Path, tiny_fleets: Path, tmp_path: Path
+) -> None:
+    plain = PredictSettings(
+        stranger, tiny_fleets / "five", "val", None, tmp_path, 1, False, "none", statistics=2, device="cpu"
+    )
+    for settings in (plain, replace(plain, statistics=0), plain, replace(plain, limit=2)):  # all again, or the same
+        predict_fleet(settings)
+    record = json.loads((tmp_path / "predict.json").read_text(encoding="utf-8"))
+    assert record["weights_sha256"] == read_card(stranger)["weights_sha256"]
+    assert (record["fleet"], record["split"], record["every"]) == ("five", "val", 1)
+    assert record["statistics"] == "of 2 frames of five (val, every 1)"
+    (volume,) = (tmp_path / "volumes").glob(f"{open_fleet(plain.root, 'val').tokens[0]}.npz")
+    written = volume.stat().st_mtime_ns
+    for other, name in (
+        (replace(plain, checkpoint=checkpoint), "model"),
+        (replace(plain, name="ten"), "fleet"),
+        (replace(plain, statistics=0), "statistics"),
+        (replace(plain, every=2, limit=2), "statistics"),
+    ):
+        with pytest.raises(DataError, match=rf"predict\.json: {name}: found .*: give another --out, or delete"):
+            predict_fleet(other)
+    assert volume.stat().st_mtime_ns == written
+    (tmp_path / "predict.json").write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match="broken JSON"):
+        predict_fleet(plain)
+
+
+def test_an_interrupted_verb_leaves_the_picture_and_the_table_that_were_there(
+    checkpoint: Path, tiny_fleets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(image: Image.Image, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    def refused(text: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    token = open_fleet(tiny_fleets / "five", "val").tokens[0]
+    for kept in (picture := tmp_path / "pictures" / f"{token}.png", table := tmp_path / "table.md"):
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_bytes(b"whole")
+    monkeypatch.setattr(Image.Image, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        predict_fleet(PredictSettings(checkpoint, tiny_fleets / "five", "val", out=tmp_path, film="none", device="cpu"))
+    monkeypatch.setattr("ugocc.serving.test.write_results", lambda path, rows: path)
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(KeyboardInterrupt):
+        _write(tmp_path, [])
+    assert picture.read_bytes() == table.read_bytes() == b"whole"
 
 
 def test_metrics_are_chosen_by_name() -> None:

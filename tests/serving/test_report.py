@@ -49,10 +49,13 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return first, save_model(folder / "second", build_model(model_settings("flashocc", "debug")), card)
 
 
-def test_a_tested_model_has_a_page(checkpoints: tuple[Path, Path], tiny_fleets: Path, tmp_path: Path) -> None:
+def test_a_tested_model_has_a_page(
+    checkpoints: tuple[Path, Path], tiny_fleets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first, second = checkpoints
     settings = TestSettings(first, tiny_fleets / "five", out=tmp_path, workers=0, accelerator="cpu")
     row = test_fleet(settings)
+    assert "volumes of five for the report: 3 of 3, " in capsys.readouterr().err
     assert scores_of(np.array(row.confusion)).miou == pytest.approx(row.miou, abs=1e-3)
     assert headings(tmp_path / REPORT) == ["Results", "Volumes", "Classes", "What is taken for what on five"]
     [scene] = scenes_in(tmp_path / REPORT)
@@ -89,7 +92,11 @@ def test_a_model_of_the_package_is_tested_by_its_name(tiny_fleets: Path, tmp_pat
     assert keys_of(scenes_in(tmp_path / REPORT)[0]) == ["after", "truth"]
 
 
-def test_an_adaptation_has_a_page_without_the_targets_labels(tiny_fleets: Path, tmp_path: Path) -> None:
+def test_an_adaptation_has_a_page_without_the_targets_labels(
+    tiny_fleets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing may run elsewhere than where the run was told to.
+    monkeypatch.setattr("ugocc.devices.default_device", lambda: pytest.fail("the default device was taken"))
     target = tmp_path / "five"
     shutil.copytree(tiny_fleets / "five", target)
     shutil.rmtree(target / "occ3d")

@@ -206,6 +206,11 @@ def test_real_frames_are_recorded(real_nuscenes_root: Path, tmp_path: Path) -> N
         ({"rerun": "live", "film": "gif"}, "film: found gif, expected none"),
         ({"rerun": "live", "predictions": Path("p"), "checkpoint": Path("c")}, "not both"),
         ({"rerun": "live", "width": 0}, "width: found 0"),
+        ({"width": 352}, "width: found 352, expected --rerun live"),
+        ({"device": "cpu"}, "device: found cpu, expected --rerun live"),
+        ({"rerun": "live", "out": Path("o")}, "out: found o, expected --rerun FILE.rrd alone"),
+        ({"rerun": "live", "device": "cpu"}, "device: found cpu, expected --checkpoint as well"),
+        ({"rerun": "live", "statistics": 0}, "statistics: found 0, expected --checkpoint as well"),
     ],
 )
 def test_options_that_do_not_fit_are_named(options: dict[str, Any], message: str) -> None:

@@ -11,8 +11,9 @@ import numpy as np
 from ugocc.adaptation.label_free import LabelFreeScores, label_free_scores
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.source import open_fleet
-from ugocc.devices import default_device
+from ugocc.devices import device_like
 from ugocc.labels import CLASSES, FREE
+from ugocc.serving.predictor import Predictor
 from ugocc.serving.report import REPORT, described, there
 from ugocc.serving.report_scenes import Network, scene_of
 from ugocc.serving.report_sections import curves_section
@@ -45,24 +46,26 @@ def adapt_report(recipe: AdaptRecipe, model: Path) -> Path:
     folder, card = recipe.run.folder, read_card(model)
     before = recipe.start or folder / "source-only" / "model"
     models = {BEFORE: before, AFTER: model} if (before / "model.json").is_file() else {AFTER: model}
-    networks = [Network(key, described(path), path) for key, path in models.items()]
     source, target = card["train_fleet"], card["target_fleet"]
-    scenes = [
-        scene_of(
-            open_fleet(fleet.root, fleet.split, fleet.name, fleet.every), networks, labelled=fleet == recipe.source
-        )
-        for fleet in (recipe.target, recipe.source)
-    ]
+    device = device_like(recipe.run.accelerator)
+    scenes = [_scene(models, fleet, device, fleet == recipe.source) for fleet in (recipe.target, recipe.source)]
     stages = {"source-only": folder / "source-only", "pretrained": folder / "pretrained", "adapted": folder / "adapted"}
     sections = [
         Section("Run", figures.table(_facts(card))),
-        _gap_section(recipe, models, source, target),
+        _gap_section(recipe, models, source, target, device),
         _choice_section(card),
         _shares_section(scenes[0], target),
         curves_section(stages, folder / "adapted"),
     ]
     lead = f"A network that learned from the labels of {source}, adapted to drives of {target} that carry none."
     return write_page(folder / REPORT, f"Adapted from {source} to {target}", lead, there(sections), scenes)
+
+
+def _scene(models: Mapping[str, Path], fleet: FleetSettings, device: str, labelled: bool) -> Scene:
+    frames = open_fleet(fleet.root, fleet.split, fleet.name, fleet.every)
+    opened = {key: Predictor.from_pretrained(path, device, frames.fleet) for key, path in models.items()}
+    networks = [Network(key, described(predictor.about), predictor) for key, predictor in opened.items()]
+    return scene_of(frames, networks, labelled=labelled)
 
 
 def _facts(card: dict[str, object]) -> str:
@@ -82,10 +85,10 @@ def _facts(card: dict[str, object]) -> str:
     )
 
 
-def _gap_section(recipe: AdaptRecipe, models: Mapping[str, Path], source: str, target: str) -> Section:
+def _gap_section(recipe: AdaptRecipe, models: Mapping[str, Path], source: str, target: str, device: str) -> Section:
     """Label-free scores on both fleets: what the gap looks like to those who have no labels."""
     scores = {
-        (key, name): _score(path, name, fleet, recipe.run.cache)
+        (key, name): _score(path, name, fleet, recipe.run.cache, device)
         for key, path in models.items()
         for name, fleet in ((source, recipe.source), (target, recipe.target))
     }
@@ -105,11 +108,11 @@ def _gap_section(recipe: AdaptRecipe, models: Mapping[str, Path], source: str, t
     return Section("The gap between the fleets, without labels", body, note)
 
 
-def _score(model: Path, name: str, fleet: FleetSettings, cache: Path | None) -> LabelFreeScores:
+def _score(model: Path, name: str, fleet: FleetSettings, cache: Path | None, device: str) -> LabelFreeScores:
     network, _ = load_model(model, name)
     frames = open_fleet(fleet.root, fleet.split, fleet.name, fleet.every)
     data = FrameDataset(frames, network.settings.input, cache=cache, labelled=False)
-    return label_free_scores(network.to(default_device()), data, spaced(len(data), FRAMES))
+    return label_free_scores(network.to(device), data, spaced(len(data), FRAMES))
 
 
 def _choice_section(card: dict[str, object]) -> Section | None:

@@ -22,5 +22,6 @@ def check(settings: CheckSettings) -> None:
     with reporting(settings.json) as report:
         found = check_fleet(settings)
         verdict = "every file can be read" if found.warnings else "nothing wrong"
-        line = f"{found.root} ({found.split}): {found.frames} frames, {found.cameras} cameras each, {verdict}"
+        cameras = " or ".join(map(str, found.cameras))
+        line = f"{found.root} ({found.split}): {found.frames} frames, {cameras} cameras each, {verdict}"
         report(found._asdict(), "\n".join([*(f"warning: {w}" for w in found.warnings), line]))

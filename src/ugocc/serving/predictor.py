@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ugocc.adaptation.teacher import reestimate_batchnorm
 from ugocc.adaptation.views import views_of
 from ugocc.adaptation.visibility import voxels_in_pictures
+from ugocc.data.batch import Batch
 from ugocc.data.frame import Frame
 from ugocc.data.prepare import prepare
 from ugocc.data.transforms import make_sample
@@ -96,29 +97,32 @@ class Predictor:
             DataError: no frames.
         """
         if isinstance(self.model, OccupancyModel):
-            settings = self.model.settings.input
-            samples = (make_sample(prepare(frame, settings, labelled=False), settings) for frame in frames)
-            reestimate_batchnorm(self.model, (sample.to(self.device) for sample in samples))
+            reestimate_batchnorm(self.model, (self.sample(frame).to(self.device) for frame in frames))
 
-    @torch.inference_mode()
     def __call__(self, frame: Frame) -> PredictedVolume:
         """Predict one frame. Labels of the frame, if any, are not read."""
+        return self.predict(self.sample(frame))
+
+    def sample(self, frame: Frame) -> Batch:
+        """The frame as the network sees it, on the CPU, without its labels: a batch of one."""
         settings = self.model.settings.input
-        batch = make_sample(prepare(frame, settings, labelled=False), settings).to(self.device)
-        prediction = self.model(batch)
+        return make_sample(prepare(frame, settings, labelled=False), settings)
+
+    @torch.inference_mode()
+    def predict(self, sample: Batch) -> PredictedVolume:
+        """Predict what :meth:`sample` made of a frame."""
+        prediction = self.model(sample.to(self.device))
         has_depth = prediction.depth_logits is not None
         confidence, classes = prediction.occupancy.float().softmax(dim=1).max(dim=1)
         return PredictedVolume(
-            token=frame.token,
+            token=sample.tokens[0],
             classes=classes[0].to(torch.uint8).cpu().numpy(),
             confidence=confidence[0].cpu().numpy(),
             depth=prediction.expected_depth()[0].cpu().numpy() if has_depth else None,
-            grid=settings.grid,
+            grid=self.model.settings.input.grid,
         )
 
-    def in_pictures(self, frame: Frame) -> NDArray[np.bool_]:
-        """(X, Y, Z) voxels in the field of view of a camera, as far as that is known without labels."""
-        settings = self.model.settings.input
-        batch = make_sample(prepare(frame, settings, labelled=False), settings)
-        seen: NDArray[np.bool_] = voxels_in_pictures(views_of(batch), settings.grid)[0].numpy()
+    def in_pictures(self, sample: Batch) -> NDArray[np.bool_]:
+        """(X, Y, Z) voxels in the field of view of a camera of a :meth:`sample`: what is known of it without labels."""
+        seen: NDArray[np.bool_] = voxels_in_pictures(views_of(sample), self.model.settings.input.grid)[0].numpy()
         return seen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from ugocc.data.frame import FrameSource
 from ugocc.data.source import open_fleet
 from ugocc.gaps import gap_table, of_direction
 from ugocc.results import Row
-from ugocc.serving.export import ABOUT
+from ugocc.serving.predictor import Predictor
 from ugocc.serving.report_scenes import Network, scene_of
 from ugocc.serving.report_sections import (
     classes_section,
@@ -23,7 +22,6 @@ from ugocc.serving.report_sections import (
     results_section,
 )
 from ugocc.serving.tables import PLOTTED
-from ugocc.training.checkpoint import read_card
 from ugocc.viz.report import figures
 from ugocc.viz.report.page import Section, write_page
 from ugocc.viz.report.scenes import AFTER, BAR, BEFORE, Scene
@@ -129,7 +127,12 @@ def reproduce_report(folder: Path, fleets: Path, split: str, rows: Sequence[Row]
 
 
 def test_report(
-    folder: Path, rows: Sequence[Row], checkpoint: Path, before: Path | None, frames: FrameSource, device: str | None
+    folder: Path,
+    rows: Sequence[Row],
+    checkpoint: Path,
+    scored: Predictor,
+    before: Predictor | None,
+    frames: FrameSource,
 ) -> Path:
     """The page of ``ugocc test``.
 
@@ -137,13 +140,13 @@ def test_report(
         folder: where it is written.
         rows: results of the model, and of the one before adaptation if that was scored.
         checkpoint: model folder.
-        before: model folder of the one before adaptation, or None.
+        scored: the network as it was scored.
+        before: the one before adaptation, or None.
         frames: the fleet that was tested on.
-        device: torch device.
     """
-    networks = [Network(AFTER, described(checkpoint), checkpoint)]
+    networks = [Network(AFTER, described(scored.about), scored)]
     if before is not None:
-        networks.insert(0, Network(BEFORE, described(before), before))
+        networks.insert(0, Network(BEFORE, described(before.about), before))
     row = rows[0]
     named = {row.variant: [row]} if len(rows) == 1 else {"before": [rows[1]], "after": [row]}
     sections = [
@@ -157,29 +160,22 @@ def test_report(
     ]
     title = f"{row.model}, {row.variant}, on {row.eval_fleet}"
     lead = f"Scored on {row.frames} frames of the split {row.split}; trained on labels of {row.train_fleet}."
-    return write_page(folder / REPORT, title, lead, there(sections), [scene_of(frames, networks, device=device)])
+    return write_page(folder / REPORT, title, lead, there(sections), [scene_of(frames, networks)])
 
 
 test_report.__test__ = False  # type: ignore[attr-defined]
 
 
-def started_from(checkpoint: Path) -> Path | None:
+def started_from(card: Mapping[str, Any]) -> Path | None:
     """Model folder from which a model's training started, where it is still there."""
-    start = (_card(checkpoint).get("recipe") or {}).get("start")
+    start = (card.get("recipe") or {}).get("start")
     return Path(start) if start and (Path(start) / "model.json").is_file() else None
 
 
-def described(checkpoint: Path) -> str:
+def described(card: Mapping[str, Any]) -> str:
     """What a model learned from, in a few words."""
-    card = _card(checkpoint)
     learned = f"{card.get('variant', 'unknown')}, labels of {card.get('train_fleet', 'unknown')}"
     return f"{learned}, drives of {card['target_fleet']}" if card.get("target_fleet") else learned
-
-
-def _card(checkpoint: Path) -> dict[str, Any]:
-    """The card of a model folder, or of one that ``ugocc export`` wrote."""
-    about = checkpoint / ABOUT
-    return json.loads(about.read_text(encoding="utf-8"))["card"] if about.is_file() else read_card(checkpoint)
 
 
 def there(sections: Sequence[Section | None]) -> list[Section]:
@@ -202,5 +198,6 @@ def _sections(story: Story) -> list[Section]:
 
 def _scene(story: Story, fleets: Path, split: str, fleet: str, moments: int = 10) -> Scene:
     keys = KEYS if fleet == story.target else (BEFORE, AFTER)  # the bar is a stranger on the source
-    networks = [Network(key, story.names[key], story.models[key]) for key in keys]
+    opened = {key: Predictor.from_pretrained(story.models[key], fleet=fleet) for key in keys}
+    networks = [Network(key, story.names[key], predictor) for key, predictor in opened.items()]
     return scene_of(open_fleet(fleets / fleet, split, fleet), networks, moments)

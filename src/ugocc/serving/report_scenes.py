@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from ugocc.data.frame import Frame, FrameSource
@@ -11,6 +10,7 @@ from ugocc.data.occupancy import label_on_grid
 from ugocc.errors import DataError
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.labels import UNKNOWN
+from ugocc.progress import follow
 from ugocc.serving.predictor import Predictor
 from ugocc.training.statistics import spaced
 from ugocc.viz.pictures import rig_rows
@@ -29,8 +29,8 @@ class Network(NamedTuple):
     """``BEFORE``, ``AFTER`` or ``BAR``."""
     caption: str
     """What it learned from, in a few words."""
-    folder: Path
-    """Its model folder."""
+    predictor: Predictor
+    """What runs it, opened for the fleet of the scene."""
 
 
 def scene_of(
@@ -38,7 +38,6 @@ def scene_of(
     networks: Sequence[Network],
     moments: int = MOMENTS,
     labelled: bool = True,
-    device: str | None = None,
 ) -> Scene:
     """Moments of the first scene of a fleet.
 
@@ -47,21 +46,21 @@ def scene_of(
         networks: what predicts, in the order of the buttons.
         moments: how many at most.
         labelled: show the truth of frames that have one; False reads no label.
-        device: torch device; by default ``ugocc.devices.default_device``.
 
     Raises:
         DataError: networks that predict different grids.
     """
     drive = _first_scene(frames)
     chosen = [drive[i] for i in spaced(len(drive), moments)]
-    predictors = {n.key: Predictor.from_pretrained(n.folder, device, frames.fleet) for n in networks}
-    grid = predictors[networks[0].key].model.settings.input.grid
+    predictors = {n.key: n.predictor for n in networks}
+    grid = networks[0].predictor.model.settings.input.grid
     for network in networks:
-        own = predictors[network.key].model.settings.input.grid
+        own = network.predictor.model.settings.input.grid
         if own != grid:
-            raise DataError(network.folder, "model.input.grid", own, f"the grid of {networks[0].folder}: {grid}")
+            raise DataError(network.caption, "model.input.grid", own, f"that of {networks[0].caption}: {grid}")
     captions = {n.key: n.caption for n in networks}
-    found = [_moment(frame, predictors, grid, labelled) for frame in chosen]
+    followed = follow(chosen, f"volumes of {frames.fleet} for the report")
+    found = [_moment(frame, predictors, grid, labelled) for frame in followed]
     alone = {AFTER: "Prediction"} if BEFORE not in captions else {}
     keys = list(captions)
     if all(TRUTH in moment.volumes for moment in found):
@@ -80,13 +79,15 @@ def _first_scene(frames: FrameSource) -> list[Frame]:
 
 
 def _moment(frame: Frame, predictors: dict[str, Predictor], grid: VoxelGrid, labelled: bool) -> Moment:
-    volumes = {key: predictor(frame).classes for key, predictor in predictors.items()}
+    samples = {key: predictor.sample(frame) for key, predictor in predictors.items()}
+    volumes = {key: predictor.predict(samples[key]).classes for key, predictor in predictors.items()}
     if labelled and frame.occupancy is not None:
         label = label_on_grid(frame.occupancy(), frame.occupancy_grid, grid)
         volumes[TRUTH] = label.semantics
         seen = label.camera_mask & (label.semantics != UNKNOWN)
     else:
-        seen = next(iter(predictors.values())).in_pictures(frame)
+        key, predictor = next(iter(predictors.items()))
+        seen = predictor.in_pictures(samples[key])
     rows = rig_rows([camera.name for camera in frame.cameras])
     cameras = [frame.cameras[i] for row in rows for i in row]
     return Moment(frame.token, [(camera.name, camera.image()) for camera in cameras], volumes, seen)

@@ -10,16 +10,19 @@ from typing import Literal
 
 from ugocc.data.dataset import FrameDataset
 from ugocc.data.frame import FrameSource
-from ugocc.data.source import open_fleet
+from ugocc.data.source import labelled_part, open_fleet
+from ugocc.devices import device_like
 from ugocc.errors import DataError, MissingPackage, check_least
 from ugocc.evaluation.evaluate import METRICS, Metric, evaluate
 from ugocc.evaluation.score import score_folder
 from ugocc.extras import require
 from ugocc.output import check_writable, reporting
 from ugocc.pretrained import find_model
-from ugocc.results import Row, markdown_table, write_results
-from ugocc.serving.exported import GraphPrecision, Runtime, open_model
+from ugocc.results import Row, markdown_table, write_results, write_text
+from ugocc.serving.exported import GraphPrecision, Runtime
+from ugocc.serving.predictor import Predictor
 from ugocc.serving.report import started_from, test_report
+from ugocc.serving.statistics import use_statistics
 from ugocc.training.progress import progress_callback
 
 
@@ -37,7 +40,8 @@ class TestSettings:
     split: str = "val"
     """Scenes to evaluate on. Choose on val, claim on test."""
     name: str | None = None
-    """Name of the fleet in the results; by default the folder's."""
+    """Name of the fleet in the results, and the one whose batch-norm statistics the model uses if it has any; by
+    default the folder's."""
     eval: list[Metric | Literal["all"]] | str = "all"
     """Metrics: map_ten_class, ray_iou, plausibility, depth, or all."""
     every: int = 1
@@ -50,6 +54,9 @@ class TestSettings:
     """Data-loading processes."""
     accelerator: str = "auto"
     """cpu, cuda, mps or auto."""
+    statistics: int = 0
+    """Frames of the fleet that batch-norm statistics are taken of where the model has none of a fleet of this name, as
+    ``ugocc predict`` does with 32; no label is read for it. 0 scores the model as it is."""
     cache: Path | None = None
     """Folder of prepared frames."""
     runtime: Runtime = "onnxruntime"
@@ -65,6 +72,7 @@ class TestSettings:
 
     def __post_init__(self) -> None:
         check_least("test", 0, "a number of processes, or 0 for none beside this one", workers=self.workers)
+        check_least("test", 0, "a number of frames, or 0 for none", statistics=self.statistics)
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,8 @@ class ScoreSettings:
     """Name of the fleet in the results."""
     model: str = "predictions"
     """Name of the model in the results."""
+    every: int = 1
+    """Take every n-th frame, as the predictions were made."""
     out: Path = Path("runs/score")
     """Folder for results.json and table.md."""
     json: bool = False
@@ -94,18 +104,21 @@ def test_fleet(settings: TestSettings) -> Row:
         check_writable(settings.out)
         checkpoint = find_model(settings.checkpoint)
         before = None if settings.before is None else find_model(settings.before)
-        frames = open_fleet(settings.root, settings.split, settings.name, settings.every)
-        rows = [_evaluate(settings, checkpoint, frames)]
-        if before is not None:
-            earlier = _evaluate(replace(settings, save_predictions=False), before, frames)
+        recorded = open_fleet(settings.root, settings.split, settings.name, settings.every)
+        frames = _labelled(recorded)
+        network = _open(settings, checkpoint, recorded)
+        rows = [_evaluate(settings, network, frames)]
+        compared = None if before is None else _open(settings, before, recorded)
+        if compared is not None:
+            earlier = _evaluate(replace(settings, save_predictions=False), compared, frames)
             alike = (earlier.model, earlier.variant) == (rows[0].model, rows[0].variant)
             # Two runs of one kind are not two seeds of it.
             rows.append(replace(earlier, variant=f"{earlier.variant} (before)") if alike else earlier)
         written = _write(settings.out, rows)
         if settings.report:
-            before = before or started_from(checkpoint)
-            device = None if settings.accelerator in ("auto", "gpu") else settings.accelerator
-            written["report"] = test_report(settings.out, rows, checkpoint, before, frames, device)
+            start = started_from(network.about) if compared is None else None
+            compared = compared if start is None else _open(settings, start, recorded)
+            written["report"] = test_report(settings.out, rows, checkpoint, network, compared, frames)
             print(f"report: {written['report']}")
         report({"checkpoint": checkpoint, "rows": rows, **written})
     return rows[0]
@@ -119,10 +132,18 @@ def score_fleet(settings: ScoreSettings) -> Row:
     with reporting(settings.json) as report:
         _check_plausibility("all")
         check_writable(settings.out)
-        frames = open_fleet(settings.root, settings.split, settings.name)
+        frames = _labelled(open_fleet(settings.root, settings.split, settings.name, settings.every))
         row = score_folder(settings.predictions, frames, model=settings.model, split=settings.split)
         report({"predictions": settings.predictions, "rows": [row], **_write(settings.out, [row])})
     return row
+
+
+def _labelled(frames: FrameSource) -> FrameSource:
+    """The frames that can be scored; says how many those are where not all have a label."""
+    part = labelled_part(frames)
+    if len(part) < len(frames):
+        print(f"{len(part)} of {len(frames)} frames of {frames.fleet} have a label", file=sys.stderr)
+    return part
 
 
 def chosen_metrics(names: Sequence[str] | str) -> tuple[Metric, ...]:
@@ -153,14 +174,24 @@ def _check_plausibility(names: Sequence[str] | str) -> None:
             print(f"left out: {error}", file=sys.stderr)
 
 
-def _evaluate(settings: TestSettings, checkpoint: Path, frames: FrameSource) -> Row:
-    model, about = open_model(checkpoint, frames.fleet, settings.runtime, settings.precision)
-    data = FrameDataset(frames, model.settings.input, cache=settings.cache)
+def _open(settings: TestSettings, checkpoint: Path, frames: FrameSource) -> Predictor:
+    """The network as it is scored and shown, with the statistics that were asked for, which its variant names."""
+    device = device_like(settings.accelerator)
+    predictor = Predictor.from_pretrained(checkpoint, device, frames.fleet, settings.runtime, settings.precision)
+    statistics = use_statistics(predictor, frames, settings.statistics)
+    if statistics.frames:
+        variant = f"{predictor.about.get('variant', 'unknown')}, statistics {statistics.words}"
+        predictor.about = {**predictor.about, "variant": variant}
+    return predictor
+
+
+def _evaluate(settings: TestSettings, predictor: Predictor, frames: FrameSource) -> Row:
+    data = FrameDataset(frames, predictor.model.settings.input, cache=settings.cache)
     data.check()
-    return evaluate(
-        model,
+    row = evaluate(
+        predictor.model,
         data,
-        about,
+        predictor.about,
         split=settings.split,
         metrics=chosen_metrics(settings.eval),
         predictions=settings.out / "volumes" if settings.save_predictions else None,
@@ -168,13 +199,15 @@ def _evaluate(settings: TestSettings, checkpoint: Path, frames: FrameSource) -> 
         accelerator=settings.accelerator,
         callbacks=[progress_callback(f"test on {frames.fleet}")],
     )
+    predictor.model.to(predictor.device)  # evaluation leaves it on the CPU
+    return row
 
 
 def _write(out: Path, rows: list[Row]) -> dict[str, Path]:
     """Write and print the table; returns the files by what they are."""
     written = {"results": write_results(out / "results.json", rows), "table": out / "table.md"}
     table = markdown_table(rows)
-    written["table"].write_text(table, encoding="utf-8")
+    write_text(written["table"], table)
     print(table)
     print(f"results: {written['results']}")
     return written

@@ -83,6 +83,7 @@ def _check(settings: ViewSettings) -> None:
             if getattr(settings, option) is not None:
                 expected = "--rerun live or --rerun FILE.rrd as well; pictures are drawn by ugocc predict"
                 raise DataError("command line", option, getattr(settings, option), expected)
+        _refuse(settings, "--rerun live or --rerun FILE.rrd as well", "width", "device", "statistics")
         return
     if target != "live" and "://" not in target and Path(target).suffix != ".rrd":
         raise DataError("command line", "rerun", target, "live, a file that ends in .rrd, or the address of a viewer")
@@ -90,23 +91,33 @@ def _check(settings: ViewSettings) -> None:
         raise DataError("command line", "film", settings.film, "none: with --rerun there are no pictures")
     if settings.predictions is not None and settings.checkpoint is not None:
         raise DataError("command line", "checkpoint", settings.checkpoint, "predictions or a checkpoint, not both")
-    if settings.width < 1:
-        raise DataError("command line", "width", settings.width, "columns above zero")
+    _refuse(settings, "--rerun FILE.rrd alone: it says where the recording goes", "out")
+    if settings.checkpoint is None:
+        _refuse(settings, "--checkpoint as well", "device", "statistics")
+
+
+def _refuse(settings: ViewSettings, expected: str, *options: str) -> None:
+    """Refuse options that would have no effect where they are not at their defaults."""
+    for option in options:
+        if getattr(settings, option) != getattr(ViewSettings, option):
+            raise DataError("command line", option, getattr(settings, option), expected)
 
 
 def _predictions(settings: ViewSettings, frames: FrameSource, tokens: Sequence[str]) -> Predict:
     if settings.checkpoint is not None:
-        return _of_model(settings.checkpoint, settings.device, frames.fleet)
+        return _of_model(settings.checkpoint, settings.device, frames, settings.statistics)
     if settings.predictions is not None:
         return _of_files(settings.predictions, tokens)
     return lambda frame: None
 
 
-def _of_model(checkpoint: Path, device: str | None, fleet: str) -> Predict:
+def _of_model(checkpoint: Path, device: str | None, frames: FrameSource, statistics: int) -> Predict:
     from ugocc.serving.predictor import Predictor
+    from ugocc.serving.statistics import use_statistics
     from ugocc.viz.viewer.entities import Predicted
 
-    predictor = Predictor.from_pretrained(checkpoint, device, fleet)
+    predictor = Predictor.from_pretrained(checkpoint, device, frames.fleet)
+    use_statistics(predictor, frames, statistics)
 
     def predict(frame: Frame) -> Predicted:
         volume = predictor(frame)

@@ -32,7 +32,8 @@ class ViewSettings:
     split: str = "train"
     """Scenes to show."""
     name: str | None = None
-    """Name of the fleet in titles; by default the folder's."""
+    """Name of the fleet in titles, and the one whose batch-norm statistics a checkpoint uses if it has any; by default
+    the folder's."""
     every: int = 1
     """Take every n-th frame."""
     limit: int = 8
@@ -58,11 +59,15 @@ class ViewSettings:
     """Model that predicts volumes and depth for the rerun viewer, named as for ``ugocc predict``."""
     device: str | None = None
     """Of the checkpoint: cpu, cuda or mps; by default cuda where there is one, else cpu."""
+    statistics: int = 32
+    """Frames of the recordings that the checkpoint's batch-norm statistics are taken of where it has none of a fleet of
+    this name, as ``ugocc predict`` does; 0 keeps those it came with."""
     width: int = 704
     """Columns of the pictures in the rerun viewer; wider ones are scaled down."""
 
     def __post_init__(self) -> None:
         check_least("view", 0, "a number of frames, or 0 for all", limit=self.limit)
+        check_least("view", 0, "a number of frames, or 0 for none", statistics=self.statistics)
         check_least("view", 1, "a number of pixels", width=self.width)
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from ugocc.geometry.grid import VoxelGrid
 from ugocc.labels import BUILDING, DRIVABLE, FREE, PEDESTRIAN, UNKNOWN, VEHICLE
+from ugocc.viz.report import figures
 from ugocc.viz.report.page import Section, write_page
 from ugocc.viz.report.scenes import AFTER, BEFORE, TRUTH, Moment, Scene, Shown
 
@@ -187,3 +188,20 @@ def test_an_image_is_enlarged(page) -> None:
     assert page.locator("#large").is_visible()
     page.locator("#large").click()
     assert not page.locator("#large").is_visible()
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("scores", [(18.6, 47.6, 48.4), (48.4, 47.9, 48.1), (25.0, 26.0, 27.0), (1.0, 1.5, None)])
+def test_labels_of_the_gap_never_meet(browser, tmp_path: Path, width: int, scores: tuple[float, float, float]) -> None:
+    bar = figures.gap_bar(*scores, ("before", "after", "with labels of five"))
+    opened = browser.new_page(viewport={"width": width, "height": 600})
+    opened.goto(write_page(tmp_path / "page.html", "t", "l", [Section("The gap", bar)]).as_uri())
+    boxes = [label.bounding_box() for label in opened.locator(".gap span").all()]
+    below = opened.locator("footer").bounding_box()
+    opened.close()
+    assert len(boxes) == sum(score is not None for score in scores)
+    for i, box in enumerate(boxes):
+        assert 0 <= box["x"] < box["x"] + box["width"] <= width
+        assert box["y"] + box["height"] <= below["y"]
+        for other in boxes[:i]:
+            assert box["y"] >= other["y"] + other["height"] or other["y"] >= box["y"] + box["height"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 import zlib
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from ugocc import extras
@@ -17,7 +19,7 @@ from ugocc.labels import FREE, VEHICLE
 from ugocc.viz.report import figures
 from ugocc.viz.report.curves import in_a_row, read_curves
 from ugocc.viz.report.page import Section, write_page
-from ugocc.viz.report.scenes import AFTER, TRUTH, Moment, Scene, Shown, pack_scenes
+from ugocc.viz.report.scenes import AFTER, BAR, BEFORE, TRUTH, Moment, Scene, Shown, pack_scenes
 
 GRID = VoxelGrid((-8.0, -8.0, -1.0), (20, 20, 8), 0.8)
 
@@ -46,6 +48,8 @@ def test_scenes_come_out_as_they_went_in() -> None:
     rows = [["CAM_FRONT_LEFT", "CAM_FRONT_RIGHT"], ["CAM_BACK_LEFT", "CAM_BACK_RIGHT"]]
     assert [[camera["name"] for camera in row] for row in moment["cameras"]] == rows
     assert all(len(camera["image"]) < 20_000 for row in moment["cameras"] for camera in row)
+    with Image.open(io.BytesIO(base64.b64decode(moment["cameras"][0][0]["image"].partition(",")[2]))) as image:
+        assert image.size == (720, 216)
     assert content["grid"] == {"lower": [-8.0, -8.0, -1.0], "shape": [20, 20, 8], "voxel_size": 0.8}
 
 
@@ -96,12 +100,14 @@ def test_confusion_shows_shares_of_the_truth() -> None:
 @pytest.mark.parametrize(("before", "after", "bar"), [(10.0, 30.0, 40.0), (30.0, 20.0, None), (0.0, 0.0, 0.0)])
 def test_the_gap_is_drawn_to_scale(before: float, after: float, bar: float | None) -> None:
     html = figures.gap_bar(before, after, bar, ("a", "b", "c"))
-    places = [float(v) for v in re.findall(r'<b class=\w+ style="left:([\d.]+)%', html)]
-    values = [value for value in (before, after, bar) if value is not None]
-    assert len(places) == len(values)
-    assert all(0 <= place <= 100 for place in places)
-    if max(values):
-        assert np.allclose(np.array(places) / places[0], np.array(values) / before, atol=0.01)
+    found = re.findall(r'<b class=(\w+) style="left:([\d.]+)%', html)
+    at = {kind: float(place) for kind, place in found}
+    values = {kind: v for kind, v in ((BEFORE, before), (AFTER, after), (BAR, bar)) if v is not None}
+    assert at.keys() == values.keys()
+    assert len(found) == len(at)
+    assert all(0 <= place <= 100 for place in at.values())
+    if max(values.values()):
+        assert np.allclose([at[kind] / at[BEFORE] for kind in values], [v / before for v in values.values()], atol=0.01)
 
 
 def test_curves_of_a_resumed_run_are_joined(tmp_path: Path) -> None:

@@ -60,6 +60,9 @@ def confusion(matrix: Sequence[Sequence[int]], title: str) -> str:
 def gap_bar(before: float, after: float, bar: float | None, names: tuple[str, str, str]) -> str:
     """A scale of mIoU with the way from before adaptation to the bar and how much of it adaptation went.
 
+    Every mark has its label in a row of its own, towards the middle of the scale, so that no two of them meet however
+    close the scores are and however narrow the page is; the outermost mark of each half has the lowest row.
+
     Args:
         before: percent.
         after: percent.
@@ -68,11 +71,16 @@ def gap_bar(before: float, after: float, bar: float | None, names: tuple[str, st
     """
     most = max(before, after, bar or 0.0, 1e-9) * 1.08
     low, high = sorted((before, after))
-    marks = "".join(
-        f'<b class={kind} style="left:{100 * value / most:.2f}%"><em>{value:.1f}</em><span>{escape(name)}</span></b>'
+    known = [
+        (kind, value, name)
         for kind, value, name in zip((BEFORE, AFTER, BAR), (before, after, bar), names, strict=True)
         if value is not None
-    )
+    ]
+    marks = ""
+    for row, (kind, value, name) in enumerate(sorted(known, key=lambda mark: abs(2 * mark[1] - most))):
+        side = "back" if 2 * value > most else "on"
+        label = f"<span class={side}><em>{value:.1f}</em> {escape(name)}</span>"
+        marks += f'<b class={kind} style="left:{100 * value / most:.2f}%;--row:{row}">{label}</b>'
     way = f'<i style="left:{100 * low / most:.2f}%;width:{100 * (high - low) / most:.2f}%"></i>'
     whole = f'<u style="left:{100 * before / most:.2f}%;width:{100 * max((bar or 0) - before, 0) / most:.2f}%"></u>'
     return f"<div class=gap>{whole}{way}{marks}</div>"

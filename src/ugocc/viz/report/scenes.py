@@ -24,8 +24,8 @@ Volume = NDArray[np.uint8]
 
 BEFORE, AFTER, TRUTH, BAR = "before", "after", "truth", "bar"
 """Keys of the volumes that have a place in the page; a prediction that stands alone is ``AFTER``."""
-_WIDEST: Final = 480
-_QUALITY: Final = 82
+_WIDEST: Final = 720
+_QUALITY: Final = 75
 
 
 class Shown(NamedTuple):
@@ -98,7 +98,7 @@ def _moment(moment: Moment) -> dict[str, Any]:
 
 
 def jpeg(picture: Picture) -> str:
-    """A picture as a data address, at most as wide as the page can use."""
+    """A picture as a data address, scaled down to what is worth enlarging."""
     image = Image.fromarray(picture)
     if image.width > _WIDEST:
         size = (_WIDEST, max(1, round(image.height * _WIDEST / image.width)))
