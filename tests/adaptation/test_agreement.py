@@ -164,3 +164,13 @@ def test_evidence_is_what_the_teacher_is_sure_of():
     torch.testing.assert_close(found.depth.flatten(), torch.tensor([5.0, 0.0, 0.0]))
     without = evidence_of(None, depth_logits, bins, EvidenceSettings())
     assert (without.labels == UNKNOWN).all()
+
+
+def test_semantics_and_depth_have_thresholds_of_their_own() -> None:
+    classes = torch.full((1, 1, 10, 1, 1), 0.3 / 9)
+    classes[0, 0, 3] = 0.7
+    depth = torch.tensor([0.7, 0.3]).view(1, 1, 2, 1, 1)  # of 10 and 12.5 m: only the first is near the mean
+    bins = torch.tensor([[[10.0, 12.5]]])
+    for of_classes, of_depth in ((0.8, 0.6), (0.6, 0.8)):
+        found = evidence_of(classes.log(), depth.log(), bins, EvidenceSettings(of_classes, of_depth))
+        assert (int(found.labels), float(found.depth) > 0) == ((255, True) if of_classes > 0.7 else (3, False))

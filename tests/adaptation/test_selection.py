@@ -240,3 +240,24 @@ def test_gradient_by_finite_differences():
 def test_settings_that_make_no_sense(wrong):
     with pytest.raises(DataError):
         SelectionSettings(**wrong)
+
+
+def test_a_class_with_a_lower_threshold_reaches_full_weight_earlier() -> None:
+    p = torch.full((1, 10, 3, 3, 3), 0.5 / 9)
+    p[:, 1] = 0.5
+    p[0, :, 1, 1, 1] = 0.25 / 9
+    p[0, 1, 1, 1, 1] = 0.75  # 0.25 above an adapted threshold of 0.5, the width of the ramp
+    found = select_voxels(p.log(), torch.ones(1, 3, 3, 3, dtype=torch.bool), SelectionSettings(keep_share=1.0))
+    assert found.weights[0, 1, 1, 1].item() == pytest.approx(1.0, abs=1e-4)
+    assert found.weights[0, 0, 0, 0].item() == pytest.approx(0.1, abs=1e-4)
+
+
+def test_thresholds_are_those_of_what_may_be_selected() -> None:
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, 10, 6, 5, 4, generator=random)
+    allowed = torch.rand(1, 6, 5, 4, generator=random) < 0.5
+    surer = torch.where(allowed[:, None], logits, 5 * logits)
+    settings = SelectionSettings(floor=0.0, spatial=1e-9, spatial_floor=0.0)
+    found, other = (select_voxels(each, allowed, settings).weights for each in (logits, surer))
+    assert (found > 0).any()
+    assert torch.equal(found, other)

@@ -18,6 +18,8 @@ from ugocc.adaptation.strong_view import (
 from ugocc.data.batch import Batch
 from ugocc.errors import DataError
 from ugocc.labels import UNKNOWN
+from ugocc.models.assemble import model_settings
+from ugocc.models.example import example_batch
 
 
 def _batch(samples: int = 2, cameras: int = 3, height: int = 16, width: int = 24) -> Batch:
@@ -123,3 +125,13 @@ def test_labels_of_the_target_are_refused(name: str) -> None:
     value.view(-1)[3] = 1
     with pytest.raises(DataError, match=name):
         refuse_labels(replace(batch, **{name: value}))
+
+
+def test_a_misplaced_camera_errs_about_itself() -> None:
+    """Turned about its own axes, not about the vehicle's: its place stays, and yaw and pitch do not become roll."""
+    batch = example_batch(model_settings("flashocc", "debug").input, cameras=4)
+    turned = misplace_cameras(batch, 2.0, 0.0, np.random.default_rng(0)).ego_T_camera
+    torch.testing.assert_close(turned[..., :3, 3], batch.ego_T_camera[..., :3, 3])
+    error = torch.linalg.inv(batch.ego_T_camera[..., :3, :3]) @ turned[..., :3, :3]
+    roll = error[..., 0, 1].abs()  # about the optical axis
+    assert roll.max() < 0.2 * error[..., :2, 2].abs().max()

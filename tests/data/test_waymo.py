@@ -11,6 +11,8 @@ import pytest
 from made_waymo import replace_column, write_tiny
 from real_fleets import transforms, write_component
 
+from ugocc.data import waymo
+from ugocc.data.synthetic.encode import png_bytes
 from ugocc.data.synthetic.write_waymo import write_segment
 from ugocc.data.waymo import WaymoSource, read_occupancy
 from ugocc.errors import DataError
@@ -259,3 +261,9 @@ def test_a_pose_time_stored_in_too_few_bits_gives_way_to_the_key(tmp_path):
     replace_column(path, "[CameraImageComponent].pose_timestamp", lambda v: [float(np.float32(t)) for t in v])
     other = shutil.copytree(tmp_path / "training", tmp_path / "b" / "training").parent
     assert WaymoSource(other)[0].cameras[0].timestamp_us == time
+
+
+def test_panoptic_ids_that_are_no_classes_are_unknown_and_do_not_wrap(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = np.array([[2, 28, 29, 255, 256 + 2, 300]], dtype=np.uint16) * 100 + 7
+    monkeypatch.setattr(waymo, "_bytes", lambda *_: (png_bytes(raw), 100))
+    assert waymo._read_semantics(Path("x"), (0, 0), (6, 1)).tolist() == [[1, 6, 255, 255, 255, 255]]

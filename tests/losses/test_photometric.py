@@ -9,6 +9,7 @@ from ugocc.geometry.camera import flip_affine, pixel_rays, project, resize_affin
 from ugocc.geometry.rigid import inverse, transform, yaw_matrix
 from ugocc.losses.photometric import (
     SPATIAL,
+    SPATIO_TEMPORAL,
     TEMPORAL,
     PhotometricSettings,
     References,
@@ -241,10 +242,11 @@ def exposed(refs: References, gain: float, offset: float) -> References:
     return References(gain * refs.images + offset, refs.intrinsics, refs.ref_T_target, refs.mask, refs.kind)
 
 
+@pytest.mark.parametrize("kind", [SPATIAL, SPATIO_TEMPORAL])
 @pytest.mark.parametrize(("gain", "offset"), [(0.7, 0.1), (1.25, -0.08)])
-def test_exposure_hurts_only_without_matching(gain, offset):
+def test_exposure_hurts_only_without_matching(gain, offset, kind):
     poses = [moved(x=0.5)]
-    target, refs, depth, k, mask = scene(poses, kinds=[SPATIAL])
+    target, refs, depth, k, mask = scene(poses, kinds=[kind])
     settings = PhotometricSettings(smoothness=0, auto_mask=False)
     plain = PhotometricSettings(smoothness=0, auto_mask=False, exposure_robust=False)
     other = exposed(refs, gain, offset)

@@ -16,6 +16,8 @@ from ugocc.losses.references import (
     references_of,
     shared_view,
 )
+from ugocc.models.assemble import model_settings
+from ugocc.models.example import example_batch
 
 HEIGHT, WIDTH = 24, 40
 FAR_AWAY = np.array([2263.5, -8123.25, 31.0])
@@ -177,3 +179,26 @@ def test_a_camera_is_no_reference_of_itself():
     for overlap in (0.0, 0.05):
         refs = references_of(alone, [], ReferenceSettings(temporal=False, overlap=overlap))
         assert not refs.mask.any()
+
+
+def _one_wide_one_narrow() -> Batch:
+    batch = example_batch(model_settings("flashocc", "debug").input, cameras=2)
+    batch.ego_T_camera[0, 1] = batch.ego_T_camera[0, 0]
+    batch.intrinsics[0, 1] = batch.intrinsics[0, 0]
+    batch.intrinsics[0, 1, [0, 1], [0, 1]] *= 3
+    return batch
+
+
+def test_a_wide_picture_holds_a_narrow_one_and_not_the_other_way_round() -> None:
+    share = shared_view(_one_wide_one_narrow())[0]
+    assert share[1, 0] > 0.9
+    assert 0 < share[0, 1] < 0.3
+
+
+def test_neighbours_at_a_time_that_does_not_exist_show_nothing() -> None:
+    batch = _one_wide_one_narrow()
+    kinds = ReferenceSettings(temporal=False, spatial=False, spatio_temporal=True)
+    for exists in (True, False):
+        refs = references_of(batch, [OtherTime(batch, torch.tensor([exists]))], kinds)
+        assert refs is not None
+        assert bool(refs.mask.any()) == exists

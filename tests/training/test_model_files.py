@@ -109,3 +109,23 @@ def test_packing_into_the_package_forgets_folders_and_keeps_the_commit(
     assert packed["recipe"] == {"optim": {"lr": 1.0}}
     assert packed["weights_sha256"] != card["weights_sha256"]
     load_model(tmp_path / "package" / "tiny")
+
+
+def test_a_model_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build_model(model_settings("flashocc", "debug"))
+    save_model(tmp_path, model, {})
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    write = Path.write_bytes
+
+    def half(self: Path, content: bytes) -> int:
+        write(self, content[: len(content) // 2])
+        raise OSError("No space left on device")
+
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", half)
+        with pytest.raises(OSError, match="No space"):
+            save_model(tmp_path, model, {})
+    kept, _ = load_model(tmp_path)
+    assert all(torch.equal(v, before[k]) for k, v in kept.state_dict().items())

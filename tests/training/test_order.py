@@ -4,6 +4,7 @@ from itertools import islice
 
 import pytest
 
+from ugocc.training.fit import step_seed
 from ugocc.training.order import StepOrder
 
 
@@ -34,3 +35,7 @@ def test_seeds_differ_and_nothing_to_draw_from_is_an_error() -> None:
     assert _steps(StepOrder(50, 5, seed=0), 3) != _steps(StepOrder(50, 5, seed=1), 3)
     with pytest.raises(ValueError, match="no samples"):
         StepOrder(0, 1, seed=0)
+
+
+def test_processes_draw_numbers_of_their_own() -> None:
+    assert len({step_seed(0, step, rank) for step in range(3) for rank in range(4)}) == 12

@@ -218,6 +218,7 @@ def test_labels_of_the_target_cannot_change_the_result(tiny_fleets: Path, tmp_pa
         assert not batch.depth.any()
         assert not batch.camera_visible.any()
         assert not batch.lidar_visible.any()
+        assert (batch.fleet == 1).all()  # or the adversary would have one fleet alone
 
 
 def test_the_seed_decides_everything_from_the_first_weight_on(tiny_fleets: Path, tmp_path: Path) -> None:
@@ -347,8 +348,8 @@ def test_the_teacher_says_nothing_of_pixels_that_do_not_show_the_world(tiny_flee
     assert not masked[:, 1:].any()
 
 
-def test_every_ingredient_reaches_the_student(adapted: Path, tiny_fleets: Path, tmp_path: Path) -> None:
-    """Each loss, alone, moves the weights of the network."""
+def test_every_ingredient_is_among_the_losses(adapted: Path, tiny_fleets: Path, tmp_path: Path) -> None:
+    """That each reaches the student: test_adapt_step.py."""
     terms: list[set[str]] = []
     check = adapt.check_finite
 
