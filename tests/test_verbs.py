@@ -20,7 +20,7 @@ FLEET = "--root data/embedded/five --split val"
 TYPED = {
     "test": f"--checkpoint last {FLEET} --workers 0 --accelerator cpu --save_predictions true",
     "score": f"--predictions runs/test/volumes {FLEET}",
-    "predict": f"--checkpoint runs/try/model {FLEET} --limit 2 --device cpu",
+    "predict": f"--checkpoint last {FLEET} --limit 2 --device cpu",
     "export": f"--checkpoint last {FLEET} --format torch",
     "models": "--sizes [debug] --measure false",
     "runs": "",
@@ -149,7 +149,7 @@ def test_trainings_and_tables_are_the_last_run_when_they_are_done(
     assert main(["fit", "--source.root", "data/none", "--run.folder", "runs/failed"]) == 1
     capsys.readouterr()
     assert run("runs --last", capsys)[0] == "runs/demo\n"
-    document = json.loads(run(f"predict {TYPED['predict']} --limit 1 --json", capsys)[0])
+    document = json.loads(run(f"predict {TYPED['predict']} --out runs/demo/predicted --json", capsys)[0])
     assert document["checkpoint"] == "runs/demo/full/model"
 
 

@@ -34,6 +34,9 @@ INDIFFERENT: Final = (
 RENDERED: Final = "embedded.json"
 """File beside rendered fleets that says what they were rendered with."""
 
+RECORDINGS: Final = "recordings.json"
+"""File of a run folder (``training.run_folder``) that is no model and no result."""
+
 ENTRIES: Final = {
     "supervised": ("training/source.py", "evaluation/evaluate.py"),
     "adapted": ("training/chain.py", "evaluation/evaluate.py"),
@@ -159,7 +162,8 @@ def check_provenance(folder: Path, code: Collection[str], data: dict[str, str]) 
     Raises:
         DataError: a file of other code or data.
     """
-    for file in sorted(set(folder.rglob("*.json")) - {folder / "results.json"}):  # what an ablation sums up in
+    others = {folder / "results.json", *folder.rglob(RECORDINGS)}  # what an ablation sums up in, and what runs are of
+    for file in sorted(set(folder.rglob("*.json")) - others):
         then = json.loads(file.read_text(encoding="utf-8"))
         found = then.get("code", "none") if isinstance(then, dict) else "none"
         if found not in code:
