@@ -296,6 +296,11 @@ def test_depth_of_a_wide_camera_reaches_the_sides_of_the_volume(name, size, make
     assert (bin_depths(cameras, settings.depth_net)[:, -1] > -settings.input.grid.lower[0]).all()
 
 
+def test_depth_reaches_as_far_as_the_page_on_own_fleets_says():
+    nets = [model_settings("ugocc", size).depth_net for size in ("laptop", "full")]
+    assert [round(net.bins.farthest / net.reference_focal) for net in nets] == [57, 82]
+
+
 def test_laptop_size_is_small():
     for name in MODELS:
         count = sum(p.numel() for p in build_model(model_settings(name, "laptop")).parameters())

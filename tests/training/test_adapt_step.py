@@ -15,23 +15,13 @@ from ugocc.data.batch import Batch
 from ugocc.errors import DataError
 from ugocc.labels import UNKNOWN
 from ugocc.models.assemble import build_model
-from ugocc.models.example import example_batch
+from ugocc.models.example import example_batch, unlabelled
 from ugocc.training import adapt, fit, stages, votes
 from ugocc.training.adapt_settings import ChoiceSettings
 from ugocc.training.checkpoint import load_tensors, save_weights
 from ugocc.training.moments import Moments, Pair
 from ugocc.training.stages import KeepCandidates, adapt_recipe
 from ugocc.training.votes import VoteAgain
-
-
-def bare(batch: Batch) -> Batch:
-    """As an unlabelled fleet's."""
-    return replace(
-        batch,
-        occupancy=torch.full_like(batch.occupancy, UNKNOWN),
-        depth=torch.zeros_like(batch.depth),
-        fleet=torch.ones_like(batch.fleet),
-    )
 
 
 @pytest.fixture
@@ -52,7 +42,7 @@ def task(monkeypatch: pytest.MonkeyPatch) -> adapt.Adaptation:
 @pytest.fixture
 def pair(task: adapt.Adaptation) -> Pair:
     inputs = task.model.settings.input
-    return Pair((Moments(example_batch(inputs, 3), ()),), Moments(bare(example_batch(inputs, 4, seed=1)), ()))
+    return Pair((Moments(example_batch(inputs, 3), ()),), Moments(unlabelled(example_batch(inputs, 4, seed=1)), ()))
 
 
 def test_a_labelled_target_is_refused_by_the_step_itself(task: adapt.Adaptation, pair: Pair) -> None:

@@ -20,10 +20,9 @@ from ugocc.bench.timing import Timing, measure
 from ugocc.data.batch import Batch
 from ugocc.data.prepare import InputSettings
 from ugocc.devices import multiplies_bfloat16
-from ugocc.labels import UNKNOWN
 from ugocc.losses.references import OtherTime
 from ugocc.models.assemble import build_model
-from ugocc.models.example import example_batch
+from ugocc.models.example import example_batch, unlabelled
 from ugocc.training.adapt import Adaptation
 from ugocc.training.adapt_settings import AdaptRecipe
 from ugocc.training.fit import optimiser
@@ -99,18 +98,9 @@ def adaptation_step(
 
 def example_pair(inputs: InputSettings, device: torch.device) -> Pair:
     """A sample of six cameras of each fleet, that of the target with the frames before and after."""
-    now, before, after = (_unlabelled(example_batch(inputs, seed=seed)) for seed in (1, 2, 3))
+    now, before, after = (unlabelled(example_batch(inputs, seed=seed)) for seed in (1, 2, 3))
     others = tuple(OtherTime(batch.to(device), torch.tensor([True], device=device)) for batch in (before, after))
     return Pair((Moments(example_batch(inputs).to(device), ()),), Moments(now.to(device), others))
-
-
-def _unlabelled(batch: Batch) -> Batch:
-    return replace(
-        batch,
-        occupancy=torch.full_like(batch.occupancy, UNKNOWN),
-        depth=torch.zeros_like(batch.depth),
-        fleet=torch.ones_like(batch.fleet),
-    )
 
 
 def _step(

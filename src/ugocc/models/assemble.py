@@ -313,10 +313,9 @@ def _lifted(
 
 
 def adaptable(settings: ModelSettings) -> ModelSettings:
-    """The same network with depth for any camera: canonical, and trained on noisy calibrations.
+    """The same network, if it has depth, with depth for any camera: canonical, and trained on noisy calibrations.
 
-    A network without depth is as it was. At full size the bins go on, as fine, to 65 m of the reference camera: a wide
-    camera's end sooner by its canonical scale, that of nuScenes' rear camera, 0.64, at 42 m.
+    At full size the bins go on, as fine, to 65 m of the reference camera: a wide one's end sooner by its scale.
     """
     if settings.depth_net is None:
         return settings

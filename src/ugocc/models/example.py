@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from ugocc.data.batch import Batch
 from ugocc.data.prepare import InputSettings
 from ugocc.geometry.rigid import BODY_T_OPTICAL, yaw_matrix
+from ugocc.labels import UNKNOWN
 
 
 def example_batch(settings: InputSettings, cameras: int = 6, samples: int = 1, seed: int = 0) -> Batch:
@@ -48,4 +51,14 @@ def example_batch(settings: InputSettings, cameras: int = 6, samples: int = 1, s
         lidar_visible=torch.rand(voxels, generator=random) < 0.3,
         fleet=torch.zeros(samples, dtype=torch.int64),
         tokens=tuple(f"sample-{seed}-{i}" for i in range(samples)),
+    )
+
+
+def unlabelled(batch: Batch) -> Batch:
+    """A batch as it would come of a target: without occupancy and lidar depth."""
+    return replace(
+        batch,
+        occupancy=torch.full_like(batch.occupancy, UNKNOWN),
+        depth=torch.zeros_like(batch.depth),
+        fleet=torch.ones_like(batch.fleet),
     )

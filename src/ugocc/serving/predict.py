@@ -52,7 +52,7 @@ class PredictSettings:
     pictures: bool = True
     """Draw a picture of every frame: the cameras beside the volume, and the truth where there is one."""
     film: str = "gif"
-    """Film of every scene: mp4 (needs the extra film), gif, webp, or none."""
+    """Film of every scene: mp4 (needs the extra film), gif, webp (both thinned beyond 200 pictures), or none."""
     every: int = 1
     """Take every n-th frame."""
     statistics: int = 32

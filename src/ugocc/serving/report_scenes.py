@@ -13,7 +13,6 @@ from ugocc.labels import UNKNOWN
 from ugocc.progress import follow
 from ugocc.serving.predictor import Predictor
 from ugocc.training.statistics import spaced
-from ugocc.viz.pictures import rig_rows
 from ugocc.viz.report.scenes import AFTER, BAR, BEFORE, TRUTH, Moment, Scene, Shown
 
 MOMENTS: Final = 10
@@ -88,6 +87,4 @@ def _moment(frame: Frame, predictors: dict[str, Predictor], grid: VoxelGrid, lab
     else:
         key, predictor = next(iter(predictors.items()))
         seen = predictor.in_pictures(samples[key])
-    rows = rig_rows([camera.name for camera in frame.cameras])
-    cameras = [frame.cameras[i] for row in rows for i in row]
-    return Moment(frame.token, [(camera.name, camera.image()) for camera in cameras], volumes, seen)
+    return Moment(frame.token, [(camera.name, camera.image()) for camera in frame.cameras], volumes, seen)
