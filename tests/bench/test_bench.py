@@ -93,4 +93,9 @@ def test_wrong_names_fail_before_anything_is_measured(tmp_path: Path):
         run_bench(BenchSettings(models=("bevdet-oc",), out=tmp_path / "b.json"))
     with pytest.raises(DataError, match="tpu"):
         run_bench(BenchSettings(device="tpu", out=tmp_path / "b.json"))
+    with pytest.raises(DataError, match=r"none\.md.*No such file"):
+        run_bench(BenchSettings(page=tmp_path / "none.md", out=tmp_path / "b.json"))
     assert not list(tmp_path.iterdir())
+    (tmp_path / "bare.md").write_text("# Speed\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"bare\.md.*report:bench"):
+        run_bench(BenchSettings(page=tmp_path / "bare.md", out=tmp_path / "b.json"))

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from real_frames import nuscenes_frames, record
 
 from ugocc.data.depth_map import lidar_points_in_camera, nearest_per_cell, rasterise_depth
-from ugocc.geometry.rigid import BODY_T_OPTICAL, from_rotation_translation, transform
+from ugocc.geometry.camera import project
+from ugocc.geometry.rigid import BODY_T_OPTICAL, from_rotation_translation, inverse, transform, yaw_matrix
 
 INTRINSICS = np.array([[100.0, 0, 40], [0, 100, 30], [0, 0, 1]])
 
@@ -44,6 +45,18 @@ def test_points_in_camera_by_hand():
     found = lidar_points_in_camera(points, ego_T_camera, INTRINSICS, 80, 60)
     np.testing.assert_allclose(found, [[30, 25, 10]], atol=1e-5)
     assert found.dtype == np.float32
+
+
+@given(st.integers(0, 2**31), st.integers(0, 300))
+def test_points_in_camera_equal_the_whole_sweep_projected(seed, count):
+    rng = np.random.default_rng(seed)
+    points = rng.normal(0, 20, (count, 4)).astype(np.float32)
+    ego_T_camera = from_rotation_translation(yaw_matrix(rng.uniform(-3, 3))[:3, :3], (1, 2, 1.5)) @ BODY_T_OPTICAL
+    intrinsics = np.array([[100.0, 0.5, 40], [0, 90, 30], [0, 0, 1]])
+    pixels, depth = project(transform(inverse(ego_T_camera), points[:, :3]), intrinsics)
+    seen = (depth >= 1) & (depth <= 60) & (pixels >= -0.5).all(1) & (pixels < (79.5, 59.5)).all(1)
+    found = lidar_points_in_camera(points, ego_T_camera, intrinsics, 80, 60)
+    np.testing.assert_allclose(found, np.column_stack([pixels, depth])[seen], rtol=1e-5, atol=1e-5)
 
 
 def test_depth_limits_are_metres_along_the_optical_axis():

@@ -14,6 +14,7 @@ from ugocc.adaptation.visibility import voxels_in_pictures
 from ugocc.data.batch import Batch
 from ugocc.errors import DataError
 from ugocc.labels import UNKNOWN
+from ugocc.losses.references import OtherTime
 from ugocc.models.assemble import build_model
 from ugocc.models.example import example_batch, unlabelled
 from ugocc.training import adapt, fit, stages, votes
@@ -51,6 +52,9 @@ def test_a_labelled_target_is_refused_by_the_step_itself(task: adapt.Adaptation,
         wrong = replace(pair.target.now, **{name: getattr(labelled, name)})
         with pytest.raises(DataError, match=name):
             task.training_step(Pair(pair.sources, Moments(wrong, ())), 0)
+        before = OtherTime(wrong, torch.tensor([True]))
+        with pytest.raises(DataError, match=name):
+            task.training_step(Pair(pair.sources, pair.target._replace(others=(before,))), 0)
 
 
 @pytest.mark.parametrize("term", ["adversary", "pseudo_labels", "target_semantics", "render_semantics", "render_depth"])

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ugocc.data.batch import Batch, exact_product
 from ugocc.data.transforms import jitter_colour
+from ugocc.errors import DataError
 from ugocc.labels import UNKNOWN
 
 
@@ -122,8 +123,6 @@ def refuse_labels(batch: Batch) -> Batch:
     Raises:
         DataError: it holds occupancy labels or lidar depth. 2D maps may be there: those of an outside network are.
     """
-    from ugocc.errors import DataError
-
     found = [
         name
         for name, there in (

@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from ugocc.bench.timing import Timing, measure
@@ -22,6 +23,8 @@ from ugocc.models.assemble import model_settings
 
 RECORDED: Final = (1600, 900)
 POINTS: Final = 35_000
+QUALITY, ROUGHNESS = 80, 1.55
+"""Of the JPEGs, and the power of the frequency that their amplitudes fall with."""
 
 
 def measure_loading(runs: int, seconds: float) -> dict[str, Timing]:
@@ -63,14 +66,13 @@ class _Frames:
 
 
 def _frame(folder: Path) -> Frame:
-    """Clouds of colour as pictures, points all around, a street as a label."""
+    """Six pictures, points all around, a street as a label."""
     random = np.random.default_rng(0)
     width, height = RECORDED
     cameras = []
     for i in range(6):
-        coarse = Image.fromarray(random.integers(0, 256, (90, 160, 3), dtype=np.uint8))
         path = folder / f"{i}.jpg"
-        coarse.resize(RECORDED, Image.Resampling.BICUBIC).save(path, quality=92)
+        Image.fromarray(_picture(random)).save(path, quality=QUALITY)
         yaw = i * np.pi / 3
         cameras.append(
             CameraView(
@@ -94,6 +96,19 @@ def _frame(folder: Path) -> Frame:
     volume = folder / "label.npy"
     np.save(volume, np.where(np.arange(16) < 3, 3, 9).astype(np.uint8) * np.ones((200, 200, 1), np.uint8))
     return Frame("bench", "scene", "frame", 0, np.eye(4), tuple(cameras), lidar, partial(_label, volume))
+
+
+def _picture(random: np.random.Generator) -> NDArray[np.uint8]:
+    """(900, 1600, 3) clouds of colour, rougher the closer one looks: how long decoding takes hangs on how many bytes a
+    JPEG has, and these have about as many as the 140 KB that a picture of nuScenes has in the mean."""
+    width, height = RECORDED
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
+    frequency[0, 0] = np.inf
+    noise = np.fft.rfft2(random.standard_normal((3, height, width)))
+    clouds = np.fft.irfft2(noise / frequency**ROUGHNESS, s=(height, width))
+    clouds /= clouds.std(axis=(1, 2), keepdims=True)
+    colours = clouds[0] + 0.3 * (clouds - clouds.mean(axis=0))
+    return (120 + 50 * colours).clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
 
 
 def _label(path: Path) -> OccupancyLabel:

@@ -24,7 +24,7 @@ from ugocc.devices import device_of
 from ugocc.errors import DataError
 from ugocc.extras import require
 from ugocc.models.assemble import MODELS, model_settings
-from ugocc.output import reporting
+from ugocc.output import check_writable, reporting
 from ugocc.results import commit, machine, replace_block, versions, write_text
 from ugocc.viz.canvas import write_picture
 
@@ -66,12 +66,11 @@ def run_bench(settings: BenchSettings) -> dict[str, Any]:
     """Measure, print, write. Returns the content of the result file.
 
     Raises:
-        DataError: an unknown network, or no such device.
+        DataError: an unknown network, no such device, or nowhere to write to: before anything is measured.
         MissingPackage: scoring needs scipy.
     """
     with reporting(settings.json) as report:
         content = _measure(settings)
-        settings.out.parent.mkdir(parents=True, exist_ok=True)
         write_text(settings.out, json.dumps(content, indent=1) + "\n")
         report({**content, "out": settings.out}, f"{bench_page(content)}\nresults: {settings.out}")
         if settings.page is not None:
@@ -87,6 +86,9 @@ def _measure(settings: BenchSettings) -> dict[str, Any]:
     for name in settings.models:
         if name not in MODELS:
             raise DataError("bench", "models", name, f"names of {', '.join(MODELS)}")
+    check_writable(settings.out.parent)
+    if settings.page is not None:
+        _with_block(settings.page, "")
     device = device_of(settings.device, "bench")
     size, runs, seconds = settings.steps_size, settings.runs, settings.seconds
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -147,7 +149,19 @@ def write_page(page: Path, content: Mapping[str, Any]) -> None:
     if "growth" in content:
         picture = write_picture(page.parent / "images" / "growth.png", growth_chart(content))
         text += f"\n![Time and memory with cameras]({picture.relative_to(page.parent).as_posix()})\n"
-    write_text(page, replace_block(page.read_text(encoding="utf-8"), "report:bench", text))
+    write_text(page, _with_block(page, text))
+
+
+def _with_block(page: Path, block: str) -> str:
+    """The page's text with another block of measurements; DataError without the file or its markers."""
+    try:
+        text = page.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(page, "page", error.strerror or str(error), "a Markdown file") from error
+    try:
+        return replace_block(text, "report:bench", block)
+    except DataError as error:
+        raise DataError(page, error.field, error.found, error.expected) from error
 
 
 def _plain(measured: Measured) -> dict[str, Any]:

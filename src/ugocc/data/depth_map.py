@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ugocc.geometry.camera import project
-from ugocc.geometry.rigid import Matrix, inverse, transform
+from ugocc.geometry.rigid import Matrix, inverse
 
 
 def lidar_points_in_camera(
@@ -34,13 +33,13 @@ def lidar_points_in_camera(
     Returns:
         (M, 3) float32: u and v in pixels, depth in metres along the optical axis.
     """
-    in_camera = transform(inverse(ego_T_camera), points[:, :3])
-    in_camera = in_camera[(in_camera[:, 2] >= nearest) & (in_camera[:, 2] <= farthest)]
-    pixels, depth = project(in_camera, intrinsics)
+    camera_T_ego = inverse(ego_T_camera)
+    in_camera = camera_T_ego[:3, :3] @ np.asarray(points[:, :3], dtype=np.float64).T + camera_T_ego[:3, 3:]
+    in_camera = in_camera.compress((in_camera[2] >= nearest) & (in_camera[2] <= farthest), axis=1)
+    u, v = intrinsics[:2] @ (in_camera / in_camera[2])
     # A pixel reaches half a pixel around its centre.
-    u, v = pixels[:, 0], pixels[:, 1]
     inside = (u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)
-    return np.column_stack([pixels[inside], depth[inside]]).astype(np.float32)
+    return np.column_stack([values[inside] for values in (u, v, in_camera[2])]).astype(np.float32)
 
 
 def rasterise_depth(

@@ -238,7 +238,7 @@ def _resample(view: _Views, camera: PreparedCamera, network_T_prepared: Matrix) 
     grid = np.empty((rows, columns, 2), dtype=np.float32)
     np.subtract((2 * u + 1) / width, 1, out=grid[..., 0])
     np.subtract((2 * v + 1) / height, 1, out=grid[..., 1])
-    image = torch.from_numpy(camera.image)[None].float().mul_(1 / 255)
+    image = torch.from_numpy(np.multiply(camera.image, np.float32(1 / 255), dtype=np.float32))[None]
     image = F.grid_sample(image, torch.from_numpy(grid)[None], padding_mode="border", align_corners=False)[0]
     inside = (u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)
     np.multiply(image.numpy(), inside.astype(np.float32), out=view.images.numpy())

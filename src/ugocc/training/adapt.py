@@ -83,6 +83,8 @@ class Adaptation(LightningModule):
         seed = step_seed(recipe.run.seed, step, self.global_rank)
         torch.manual_seed(seed)
         target = refuse_labels(pair.target.now)
+        for other in pair.target.others:
+            refuse_labels(other.batch)
         progress = step / max(recipe.optim.steps, 1)
         of_source = [self.model(moments.now) for moments in pair.sources]
         each = [self._source_losses(*seen) for seen in zip(of_source, pair.sources, strict=True)]

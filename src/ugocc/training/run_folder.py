@@ -15,15 +15,13 @@ from ugocc.data.frame import FrameSource
 from ugocc.data.source import recordings_digest
 from ugocc.errors import DataError
 from ugocc.output import check_writable
+from ugocc.provenance import RECORDINGS
 from ugocc.results import write_text
 from ugocc.training.checkpoint import CARD
 from ugocc.training.fit import is_first
 
 RECIPE: Final = "recipe.yaml"
 """File of a run folder that says what it is a run of."""
-
-RECORDINGS: Final = "recordings.json"
-"""File of a run folder that tells the recordings it learns from apart from what they may become."""
 
 
 def check_same_recipe(recipe: Any, folder: Path, fleets: Mapping[str, FrameSource]) -> None:

@@ -27,14 +27,7 @@ from ugocc.models.prediction import Prediction
 from ugocc.models.settings import ModelSettings
 from ugocc.provenance import code_digest
 from ugocc.training.checkpoint import save_model
-from ugocc.training.fit import (
-    by_the_first,
-    check_finite,
-    fit,
-    loader,
-    optimiser,
-    step_seed,
-)
+from ugocc.training.fit import by_the_first, check_finite, fit, loader, optimiser, step_seed
 from ugocc.training.order import StepOrder
 from ugocc.training.progress import Stopwatch
 from ugocc.training.run_folder import check_same_recipe, is_finished, record_recipe
