@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ugocc.errors import DataError
 from ugocc.geometry.rigid import (
     BODY_T_OPTICAL,
+    are_rigid,
     camera_to_key_ego,
     check_rigid,
     from_quaternion,
@@ -147,11 +148,14 @@ GOOD = yaw_matrix(0.3, (1, 2, 3))
 def test_what_is_not_rigid_is_refused_by_name(matrix, message):
     with pytest.raises(DataError, match=f"rig.json: mount: .*{message}"):
         check_rigid(matrix, "rig.json", "mount")
+    if matrix.shape == (4, 4):
+        assert not are_rigid(np.stack([GOOD, matrix, GOOD]))
 
 
 def test_rounding_to_float32_or_six_digits_passes():
     assert check_rigid(GOOD.astype(np.float32), "f", "m").dtype == np.float64
     assert np.array_equal(check_rigid(np.round(GOOD, 6).tolist(), "f", "m"), np.round(GOOD, 6))
+    assert are_rigid(np.stack([GOOD, GOOD.astype(np.float32), np.round(GOOD, 6)]))
 
 
 @pytest.mark.parametrize(

@@ -57,20 +57,26 @@ def open_parquet(path: Path, columns: tuple[str, ...]) -> pq.ParquetFile:
 
 
 def read_columns(path: Path, columns: tuple[str, ...]) -> dict[str, list[Any]]:
-    """All rows of small columns as Python values.
+    """All rows of small columns as Python values; see :func:`read_table`."""
+    table = read_table(path, columns)
+    return {name: table.column(name).to_pylist() for name in columns}
+
+
+def read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:
+    """All rows of small columns.
 
     Raises:
         DataError: see :func:`open_parquet`, damaged data, or a row without a value in a column that is a key.
     """
     with open_parquet(path, columns) as file:
         try:
-            table = file.read(columns=list(columns), use_threads=False)
+            table = file.read(columns=list(columns), use_threads=False).combine_chunks()
         except (pa.ArrowInvalid, OSError) as error:
             raise DataError(path, "content", first_line(error), "an undamaged Parquet file") from None
     for key in (name for name in columns if name.startswith(KEY) and table.column(name).null_count):
         row = table.column(key).is_null().to_pylist().index(True)
         raise DataError(f"{path}, row {row}", key, "nothing", "a value")
-    return {name: table.column(name).to_pylist() for name in columns}
+    return table
 
 
 def row_places(path: Path) -> list[tuple[int, int]]:

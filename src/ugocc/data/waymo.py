@@ -127,7 +127,7 @@ class WaymoSource:
             cameras=tuple(_camera_view(segment, time, camera) for camera in images),
             lidar=_sweep(segment, time, self._second_return),
             occupancy=self._occupancy(name, number),
-            boxes=segment.boxes.get(time, ()),
+            boxes=segment.boxes.at(time) if segment.boxes else (),
             previous=self._neighbour(position, -1),
             next=self._neighbour(position, 1),
         )

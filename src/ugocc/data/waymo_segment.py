@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from ugocc.data.frame import Box
-from ugocc.data.parquet_rows import open_parquet, read_columns, row_places
+from ugocc.data.parquet_rows import open_parquet, read_columns, read_table, row_places
 from ugocc.data.waymo_lidar import LIDAR, LIDAR_POSE, Laser
 from ugocc.errors import DataError
 from ugocc.geometry.camera import check_intrinsics
-from ugocc.geometry.rigid import BODY_T_OPTICAL, Matrix, check_rigid
+from ugocc.geometry.rigid import BODY_T_OPTICAL, Matrix, are_rigid, check_rigid
 from ugocc.labels import PEDESTRIAN, TRAFFIC_OBJECT, TWO_WHEELER, UNKNOWN, VEHICLE
 
 CAMERAS = {1: "FRONT", 2: "FRONT_LEFT", 3: "FRONT_RIGHT", 4: "SIDE_LEFT", 5: "SIDE_RIGHT"}
@@ -75,6 +77,29 @@ class ImageRow:
 
 
 @dataclass(frozen=True)
+class Boxes:
+    """Annotated objects of a segment: ten thousand may be, and most frames of a segment are never asked for."""
+
+    times: NDArray[np.int64]
+    """(N,) timestamp of each."""
+    numbers: NDArray[np.float64]
+    """(N, 7) centre, size and heading of each."""
+    names: pa.Table
+    """N rows: type and identity."""
+
+    def at(self, time: int) -> tuple[Box, ...]:
+        """Those of one frame."""
+        rows = np.flatnonzero(self.times == time)
+        kinds, tracks = (column.to_pylist() for column in self.names.take(rows).columns)
+        return tuple(
+            Box(BOX_CLASSES.get(kind, UNKNOWN), (x, y, z), (length, width, height), yaw, str(track or ""))
+            for kind, track, (x, y, z, length, width, height, yaw) in zip(
+                kinds, tracks, self.numbers[rows].tolist(), strict=True
+            )
+        )
+
+
+@dataclass(frozen=True)
 class Segment:
     """One drive of about 20 s at 10 Hz."""
 
@@ -92,8 +117,8 @@ class Segment:
     """(timestamp, camera id) to the row of ``camera_segmentation``."""
     lasers: dict[int, tuple[Laser, ...]]
     """Timestamp to range images."""
-    boxes: dict[int, tuple[Box, ...]]
-    """Timestamp to annotated objects."""
+    boxes: Boxes | None
+    """Annotated objects of all frames; None without such a file."""
 
     def file(self, component: str) -> Path:
         """Path of one component's file."""
@@ -127,10 +152,7 @@ def read_segment(folder: Path, name: str) -> Segment:
     """
     pose_file = component_file(folder, "vehicle_pose", name)
     table = read_columns(pose_file, (TIME, _POSE))
-    poses = {
-        int(t): _transform(m, f"{pose_file}, row {i}", _POSE)
-        for i, (t, m) in enumerate(zip(table[TIME], table[_POSE], strict=True))
-    }
+    poses = {int(t): m for t, m in zip(table[TIME], _transforms(table[_POSE], pose_file, _POSE), strict=True)}
     calibration = _calibrations(component_file(folder, "camera_calibration", name))
     images = _images(component_file(folder, "camera_image", name), calibration)
     return Segment(
@@ -155,6 +177,15 @@ def _transform(values: Any, where: object, column: str) -> Matrix:
     if array.size != 16:
         raise DataError(where, column, f"{array.size} numbers", "16 numbers, row by row")
     return check_rigid(array.reshape(4, 4), where, column)
+
+
+def _transforms(column: list[Any], path: Path, name: str) -> list[Matrix]:
+    """:func:`_transform` of every row of a column."""
+    if all(values is not None and len(values) == 16 for values in column):
+        matrices = np.array(column, dtype=np.float64).reshape(-1, 4, 4)
+        if are_rigid(matrices):
+            return list(matrices)
+    return [_transform(values, f"{path}, row {i}", name) for i, values in enumerate(column)]
 
 
 def _calibrations(path: Path) -> dict[int, Calibration]:
@@ -186,14 +217,15 @@ def _calibrations(path: Path) -> dict[int, Calibration]:
 def _images(path: Path, calibration: dict[int, Calibration]) -> dict[int, dict[int, ImageRow]]:
     open_parquet(path, (IMAGE,)).close()
     table = read_columns(path, (TIME, CAMERA, _IMAGE_POSE, _IMAGE_TIME))
+    poses = _transforms(table[_IMAGE_POSE], path, _IMAGE_POSE)
     rows: dict[int, dict[int, ImageRow]] = defaultdict(dict)
-    for i, place in enumerate(row_places(path)):
+    for i, (place, pose) in enumerate(zip(row_places(path), poses, strict=True)):
         time, camera, seconds = int(table[TIME][i]), table[CAMERA][i], table[_IMAGE_TIME][i]
         if camera not in calibration:
             raise DataError(f"{path}, row {i}", CAMERA, camera, f"a calibrated camera, one of {list(calibration)}")
         # A time that is far off was stored in too few bits; the key's is right to a tenth of a second.
         own = round(seconds * 1e6) if seconds is not None and abs(seconds * 1e6 - time) < 1e6 else time
-        rows[time][camera] = ImageRow(place, _transform(table[_IMAGE_POSE][i], f"{path}, row {i}", _IMAGE_POSE), own)
+        rows[time][camera] = ImageRow(place, pose, own)
     return {time: dict(sorted(cameras.items())) for time, cameras in rows.items()}
 
 
@@ -236,18 +268,13 @@ def _lasers(folder: Path, name: str) -> dict[int, tuple[Laser, ...]]:
     return {time: tuple(lasers) for time, lasers in found.items()}
 
 
-def _boxes(path: Path) -> dict[int, tuple[Box, ...]]:
+def _boxes(path: Path) -> Boxes | None:
     if not path.is_file():
-        return {}
+        return None
     centre, size = ([f"{_BOX}box.{part}.{axis}" for axis in "xyz"] for part in ("center", "size"))
-    heading, kind, track = f"{_BOX}box.heading", f"{_BOX}type", "key.laser_object_id"
-    table = read_columns(path, (TIME, track, *centre, *size, heading, kind))
-    found: dict[int, list[Box]] = defaultdict(list)
-    for i, time in enumerate(table[TIME]):
-        numbers = [table[c][i] for c in (*centre, *size, heading)]
-        if any(n is None or not np.isfinite(n) for n in numbers):
-            raise DataError(f"{path}, row {i}", f"{_BOX}box", numbers, "seven finite numbers")
-        x, y, z, length, width, height, yaw = (float(n) for n in numbers)
-        label = BOX_CLASSES.get(table[kind][i], UNKNOWN)
-        found[int(time)].append(Box(label, (x, y, z), (length, width, height), yaw, str(table[track][i] or "")))
-    return {time: tuple(boxes) for time, boxes in found.items()}
+    kind, track, seven = f"{_BOX}type", "key.laser_object_id", (*centre, *size, f"{_BOX}box.heading")
+    table = read_table(path, (TIME, track, *seven, kind))
+    numbers = np.stack([table.column(c).to_numpy().astype(np.float64) for c in seven], axis=1)
+    for i in np.flatnonzero(~np.isfinite(numbers).all(axis=1))[:1]:
+        raise DataError(f"{path}, row {i}", f"{_BOX}box", numbers[i].tolist(), "seven finite numbers")
+    return Boxes(table.column(TIME).to_numpy().astype(np.int64), numbers, table.select([kind, track]))

@@ -41,6 +41,16 @@ def check_rigid(matrix: ArrayLike, where: object, field: str, tolerance: float =
     return array
 
 
+def are_rigid(matrices: Matrix, tolerance: float = 1e-3) -> bool:
+    """Whether all of (N, 4, 4) would pass :func:`check_rigid`, much faster than one by one."""
+    if not np.isfinite(matrices).all():
+        return False
+    rotations = matrices[:, :3, :3]
+    orthonormal = np.abs(rotations @ rotations.swapaxes(1, 2) - np.eye(3)) <= tolerance
+    last = np.abs(matrices[:, 3] - (0.0, 0.0, 0.0, 1.0)) <= tolerance
+    return bool(orthonormal.all() and last.all() and (np.linalg.det(rotations) >= 0).all())
+
+
 def inverse(a_T_b: Matrix) -> Matrix:
     """b_T_a of rigid a_T_b, shapes (..., 4, 4)."""
     rotation = np.swapaxes(a_T_b[..., :3, :3], -1, -2)
