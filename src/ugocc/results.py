@@ -194,15 +194,15 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def replace_block(text: str, name: str, block: str) -> str:
-    """Put ``block`` between ``<!-- name -->`` and ``<!-- /name -->`` of a Markdown text.
+def replace_block(text: str, name: str, block: str, where: object = "Markdown text") -> str:
+    """Put ``block`` between ``<!-- name -->`` and ``<!-- /name -->`` of a Markdown text; ``where`` is for messages.
 
     Raises:
         DataError: the markers are missing.
     """
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     if start not in text or end not in text:
-        raise DataError("Markdown text", name, "no markers", f"{start} and {end}")
+        raise DataError(where, name, "no markers", f"{start} and {end}")
     head, rest = text.split(start, 1)
     return f"{head}{start}\n{block}{end}{rest.split(end, 1)[1]}"
 

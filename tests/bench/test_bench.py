@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ugocc.bench.ceilings import Ceilings
+from ugocc.bench.loading import QUALITY, _picture
 from ugocc.bench.networks import network_jobs
 from ugocc.bench.page import bench_page, growth_chart
 from ugocc.bench.program import PARTS, BenchSettings, run_bench
@@ -99,3 +103,13 @@ def test_wrong_names_fail_before_anything_is_measured(tmp_path: Path):
     (tmp_path / "bare.md").write_text("# Speed\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"bare\.md.*report:bench"):
         run_bench(BenchSettings(page=tmp_path / "bare.md", out=tmp_path / "b.json"))
+
+
+def test_pictures_take_as_many_bytes_as_those_of_nuscenes(real_data: Path) -> None:
+    recorded = [file.stat().st_size for file in (real_data / "nuscenes").glob("*/*.jpg")]
+    random = np.random.default_rng(0)
+    made = []
+    for _ in range(3):
+        Image.fromarray(_picture(random)).save(file := BytesIO(), "JPEG", quality=QUALITY)
+        made.append(len(file.getvalue()))
+    assert np.mean(made) == pytest.approx(np.mean(recorded), rel=0.2)

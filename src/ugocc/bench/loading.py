@@ -23,8 +23,10 @@ from ugocc.models.assemble import model_settings
 
 RECORDED: Final = (1600, 900)
 POINTS: Final = 35_000
-QUALITY, ROUGHNESS = 80, 1.55
-"""Of the JPEGs, and the power of the frequency that their amplitudes fall with."""
+QUALITY: Final = 80
+"""Of the JPEGs."""
+ROUGHNESS: Final = 1.55
+"""Amplitudes of the pictures fall with this power of the frequency."""
 
 
 def measure_loading(runs: int, seconds: float) -> dict[str, Timing]:
@@ -99,8 +101,8 @@ def _frame(folder: Path) -> Frame:
 
 
 def _picture(random: np.random.Generator) -> NDArray[np.uint8]:
-    """(900, 1600, 3) clouds of colour, rougher the closer one looks: how long decoding takes hangs on how many bytes a
-    JPEG has, and these have about as many as the 140 KB that a picture of nuScenes has in the mean."""
+    """(900, 1600, 3) clouds of colour, rough on every scale: how long decoding takes hangs on how many bytes a JPEG
+    has, and these have about as many as pictures of nuScenes."""
     width, height = RECORDED
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
     frequency[0, 0] = np.inf

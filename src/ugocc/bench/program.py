@@ -158,10 +158,7 @@ def _with_block(page: Path, block: str) -> str:
         text = page.read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(page, "page", error.strerror or str(error), "a Markdown file") from error
-    try:
-        return replace_block(text, "report:bench", block)
-    except DataError as error:
-        raise DataError(page, error.field, error.found, error.expected) from error
+    return replace_block(text, "report:bench", block, page)
 
 
 def _plain(measured: Measured) -> dict[str, Any]:

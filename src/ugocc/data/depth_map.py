@@ -34,6 +34,7 @@ def lidar_points_in_camera(
         (M, 3) float32: u and v in pixels, depth in metres along the optical axis.
     """
     camera_T_ego = inverse(ego_T_camera)
+    # One row per coordinate: numpy selects from whole rows several times faster than it selects short points.
     in_camera = camera_T_ego[:3, :3] @ np.asarray(points[:, :3], dtype=np.float64).T + camera_T_ego[:3, 3:]
     in_camera = in_camera.compress((in_camera[2] >= nearest) & (in_camera[2] <= farthest), axis=1)
     u, v = intrinsics[:2] @ (in_camera / in_camera[2])
